@@ -78,6 +78,9 @@ class Region:
         low = (self.x0 - self.x0 % across, self.y0 - self.y0 % down)
         return Region(*low, self.x1 + -self.x1 % across, self.y1 + -self.y1 % down)
 
+    def contains(self, other: Region) -> bool:
+        return self.intersection(other) == other
+
     def relative_to(self, outer: Region) -> Region:
         """Return the region in coordinates of `outer`."""
         return Region(self.x0 - outer.x0, self.y0 - outer.y0, self.x1 - outer.x0, self.y1 - outer.y0)
@@ -157,6 +160,10 @@ class ImageData:
     def max_value(self) -> float:
         """The value of white."""
         return MAX_VALUES.get(self.dtype, 1.0)
+
+    def part(self, region: Region) -> ImageData:
+        """Return the region as an image of its own, without alpha. It shares the pixels."""
+        return ImageData(self.pixels[region.slices])
 
     def crop_rgb(self, region: Region) -> FloatImage:
         """Return the region's pixels as float32 RGB [h, w, 3] in [0, 1]."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..faces.align import Alignment, align_face, crop_face
+from ..faces.align import Alignment, align_face, crop_face, read_region
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.fidelity import keep_input
 from ..faces.identity import PersonMatch, StrengthTrial
@@ -25,7 +25,8 @@ from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer
 from .analysis import FrameLike, FrameT, VideoAnalysis
 from .frame_ranges import FrameRanges
-from .planes import Planes
+from .planes import Planes, aligned_boxes
+from .reader import DecodedFrame
 from .region_mask import RegionMask
 from .temporal_filter import GUIDE_SIZE, RADIUS, FilteredFrame, FlickerMetric, TrackFilter
 from .threaded_pipeline import ThreadedPipeline, timed
@@ -111,7 +112,7 @@ class RestoredFrame(Generic[FrameT]):
     flicker: Mapping[int, tuple[FlickerMetric, FlickerMetric]] = field(default_factory=dict)
     """By track: difference to the previous frame along the flow, before and after the filter."""
     planes: Planes | None = None
-    """The changed planes, if `FrameRestorer.prefers_planes` and the restorer has them instead of an image."""
+    """The changed planes, if `FrameRestorer.prefers_planes`."""
 
 
 @dataclass
@@ -140,7 +141,7 @@ class FrameRestorer:
     trials: Mapping[int, StrengthTrial] = field(default_factory=dict)
     """By track: the strength that the option `min_identity` allows, see `keep_identity`."""
     prefers_planes: bool = False
-    """Whether changed planes may be returned instead of an image."""
+    """Whether changed planes are returned instead of an image, if the frames have planes."""
 
     @classmethod
     def from_analysis(
@@ -336,12 +337,36 @@ class FrameRestorer:
         self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, region_mask: FloatImage | None
     ) -> RestoredFrame[FrameT]:
         """Paste the faces with this weight. `one` is the frame before, with the tracks of the faces."""
-        canvas = Canvas(one.frame.image, region_mask)
+        frame = one.frame
+        planes = frame.native if isinstance(frame, DecodedFrame) and self.prefers_planes else None
+        if isinstance(planes, Planes) and not self.options.grain:  # which is measured in the whole image
+            return self._composite_planes(one, planes, faces, weight, region_mask)
+        canvas = Canvas(frame.image, region_mask)
         for paste in self._pastes(one, faces, weight, _recolor):
             canvas.paste(*paste, self.options.grain)
         if canvas.result is canvas.original:
             return replace(one, tracks=())
         return replace(one, image=canvas.result, mask=canvas.mask)
+
+    def _composite_planes(
+        self,
+        one: RestoredFrame[FrameT],
+        planes: Planes,
+        faces: Sequence[FilteredFace],
+        weight: float,
+        region_mask: FloatImage | None,
+    ) -> RestoredFrame[FrameT]:
+        """Do the same to the planes, and read only the parts of the image that have faces."""
+        image, changed = one.frame.image, planes
+        regions = {face: read_region(image, face.face.slot.alignment) for face in faces}
+        for region in aligned_boxes(regions.values(), planes.layout, planes.size):
+            part, inside = image.part(region), [face for face in faces if region.contains(regions[face])]
+            canvas = Canvas(part, None if region_mask is None else region_mask[region.slices])
+            for crop, mask, alignment, strength in self._pastes(one, inside, weight, _recolor):
+                canvas.paste(crop, mask, alignment.relative_to_region(region), strength)
+            if canvas.result is not part:
+                changed = changed.apply_difference(part, canvas.result, canvas.mask > 0, region)
+        return replace(one, tracks=()) if changed is planes else replace(one, planes=changed)
 
     def _pastes(
         self, one: RestoredFrame[FrameT], faces: Sequence[FilteredFace], weight: float, recolor: Recolor

@@ -206,16 +206,22 @@ class Planes:
             arrays.append(np.pad(one, grow, mode="edge"))
         return replace(self, arrays=tuple(arrays))
 
-    def apply_difference(self, before: ImageData, after: ImageData, mask: NDArray[np.bool_]) -> Planes:
-        """Add the difference of two images of the same size where `mask` [H, W] is true.
+    def apply_difference(
+        self, before: ImageData, after: ImageData, mask: NDArray[np.bool_], region: Region | None = None
+    ) -> Planes:
+        """Add the difference of two images of the same size where `mask` [h, w] is true.
 
-        Luma changes only in these pixels, and chroma in the samples that cover any of them. All else stays identical."""
+        `region`: the part of the frame that they show, with corners of chroma samples; None: all of it. Luma changes only in
+        the pixels of the mask, and chroma in the samples that cover any of them. All else stays identical."""
         layout, arrays = self.layout, list(self.arrays)
         rows = rgb_to_plane_matrix(layout, self.colors, self.size)
-        for box in aligned_boxes(_outlined(mask), layout, self.size):
+        region = region or Region(0, 0, *self.size)
+        for inside in aligned_boxes(_outlined(mask), layout, before.size):
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
-            difference = _masked_difference(before, after, mask, box)
+            difference = _masked_difference(before, after, mask, inside)
+            x0, y0 = region.x0, region.y0
+            box = Region(inside.x0 + x0, inside.y0 + y0, inside.x1 + x0, inside.y1 + y0)
             # One plane after the other: `cv2.split` would take longer than all of this.
             changes = [np.asarray(cv2.transform(difference, row[None]), np.float32) for row in rows]
             fine = len(changes) if layout.kind != "yuv" else 1
@@ -318,10 +324,24 @@ def _add_rounded(array: Pixels, change: NDArray[np.float32], layout: PixelFormat
         np.minimum(array, 2**layout.bits - 1, out=array)
 
 
-def to_rgb(frame: Any, colors: ColorSpec, bits: int) -> Pixels:
-    """Convert a PyAV frame to RGB [H, W, 3] of uint8, or of uint16 for more than 8 `bits`, without rotating it."""
-    size = (frame.width, frame.height)
-    matrix = colors.effective_matrix(size)
+def copy_part(frame: Any, region: Region, part: Any) -> None:
+    """Copy a region into a PyAV frame of its size. Both have the same planar format.
+
+    The region's upper left corner is that of a chroma sample."""
+    layout = PixelFormat.parse(frame.format.name)
+    assert layout is not None
+    for number, (source, target) in enumerate(zip(frame.planes, part.planes)):
+        across, down = layout.subsampling(number)
+        y, x = region.y0 // down, region.x0 // across
+        samples = _plane_view(source, layout.bits)[y : y + target.height, x : x + target.width]
+        _plane_view(target, layout.bits)[...] = samples
+
+
+def to_rgb(frame: Any, colors: ColorSpec, bits: int, size: tuple[int, int] | None = None) -> Pixels:
+    """Convert a PyAV frame to RGB [H, W, 3] of uint8, or of uint16 for more than 8 `bits`, without rotating it.
+
+    `size`: width and height of the whole frame, if this is a part of it."""
+    matrix = colors.effective_matrix(size or (frame.width, frame.height))
     is_full_range = colors.is_full_range or frame.format.name.startswith("gray")  # FFmpeg 8 takes all gray for full range
     rgb = frame.reformat(
         format="gbrp" if bits <= 8 else "gbrp16le",

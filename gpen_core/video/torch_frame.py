@@ -16,7 +16,7 @@ from ..pipeline.torch_image import Copy, DeviceImage, from_device, luminance, ma
 from ..pipeline.torch_image_source import to_bgr255
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameT
-from .chroma_layout import find_chroma_layout
+from .ffmpeg_rgb import find_chroma_layout, frame_tags
 from .frame_image import FrameImage, convert_now
 from .planes import ColorSpec, PixelFormat, Planes
 from .probe import VideoInfo
@@ -69,10 +69,10 @@ class FrameImages:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Any, ...], ChromaLayout | None] = {}
-        """By the tags of frames that FFmpeg looks at."""
+        """By `frame_tags`."""
 
     def __call__(self, frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
-        tags = (frame.format.name, bool(frame.interlaced_frame), getattr(frame, "chroma_location", None))
+        tags = frame_tags(frame)
         if tags not in self._found:
             self._found[tags] = find_chroma_layout(frame, info)
         chroma = self._found[tags]

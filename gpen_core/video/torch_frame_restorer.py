@@ -23,6 +23,8 @@ from ..pipeline.torch_postprocess import apply_tone, blur_small_face, build_mask
 from ..pipeline.torch_resize import downsample
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameLike, FrameT
+from .ffmpeg_rgb import PartialImages
+from .frame_image import convert_now
 from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFaces, RestoredFrame
 from .planes import Planes
 from .reader import DecodedFrame, FrameReader
@@ -44,10 +46,12 @@ def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type
 
 
 def second_pass_reader(reader: FrameReader, frame_restorer: FrameRestorer) -> FrameReader:
-    """Return the reader with which frames are converted to RGB where their faces are restored."""
-    if not isinstance(frame_restorer, TorchFrameRestorer) or not frame_restorer.prefers_planes or not frame_restorer.plans:
+    """Return the reader with which frames are converted to RGB where their faces are restored, and only the parts needed."""
+    if not frame_restorer.prefers_planes or not frame_restorer.plans:
         return reader
-    return reader_for_device(reader, frame_restorer.plans[0].models.device)
+    if isinstance(frame_restorer, TorchFrameRestorer):
+        reader = reader_for_device(reader, frame_restorer.plans[0].models.device)
+    return replace(reader, make_image=PartialImages()) if reader.make_image is convert_now else reader
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from gpen_core.pipeline.torch_image import to_device
 from gpen_core.progress import ReplayableProgress, StageTimer, no_progress
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import frame_image, torch_frame, torch_planes
-from gpen_core.video.chroma_layout import find_chroma_layout
+from gpen_core.video.ffmpeg_rgb import find_chroma_layout
 from gpen_core.video.first_pass import analyze_video
 from gpen_core.video.people import find_people
 from gpen_core.video.planes import ColorSpec, PixelFormat, Planes
@@ -195,7 +195,7 @@ def test_turned_frames_of_any_format(name, orientation):
 
 def test_an_unknown_conversion_is_left_to_the_cpu(monkeypatch, caplog):
     info = SimpleNamespace(format="gray", decoded_format="gray", colors=ColorSpec(1, 1), bits=8, orientation=1, path="a.mkv")
-    monkeypatch.setattr("gpen_core.video.chroma_layout.upright_rgb", lambda *args: np.zeros((64, 64, 3), np.uint8))
+    monkeypatch.setattr("gpen_core.video.ffmpeg_rgb.upright_rgb", lambda *args: np.zeros((64, 64, 3), np.uint8))
     with caplog.at_level(logging.INFO):
         assert find_chroma_layout(av.VideoFrame(64, 64, "gray"), info) is None
     assert "converts the frames of a.mkv" in caplog.text
