@@ -17,7 +17,7 @@ from ..images.image import LUMA, ImageData, same_aspect_ratio
 from .align import Alignment, Matrix, align_face, crop_face, ellipse_radius
 from .face import Face, Landmarks
 
-# Chosen with benchmarks/swap_threshold.py; table in docs/face-swap.md.
+# Chosen with benchmarks/swap_threshold.py; table in docs/faces-benchmarks.md.
 THRESHOLD = 0.2
 SIZE = 64  # px: side of the crop; the eyes are 13 px apart
 SIGMA = 1.5  # px at SIZE: a ninth of the distance between the eyes
