@@ -138,7 +138,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "write
         "--max-memory",
         type=_parse_bytes,
         metavar="BYTES",
-        help="memory limit for activations, and again for images, e.g. 4G",
+        help="memory limit for the network, and the same limit for images, e.g. 4G",
     )
     add("--compile", action="store_true", help="use torch.compile and CUDA graphs: faster for many faces (CUDA, ROCm)")
     add("--report", type=parse_local_path, metavar="FILE", help=report_help)

@@ -27,7 +27,7 @@ DESCRIPTION = """Tracks the faces in a video and restores them without flicker. 
   gpen video clip.mp4 -o restored.mp4 --preview 10s
   gpen video films/ -o restored/ --recursive"""
 FACES_HELP = (
-    "Which faces of each shot are restored: all, largest, center, numbers in order of appearance, from 0 (see --report), or "
+    "Faces to restore: all, largest, center (one in each shot), numbers of people starting at 0 (listed by gpen detect), or "
     "people: like:PHOTO, not:PHOTO. PHOTO is a photo of one person, or a folder of photos of one person. May be given "
     "several times."
 )
@@ -43,15 +43,14 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         description=DESCRIPTION,
         epilog=epilog,
     )
-    add = parser.add_argument
-    inputs = add(
+    inputs = parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
         default=[],
         help="videos, folders of images (frames), folders of videos, patterns",
     )
-    _add_file_arguments(parser.add_argument_group("input and output"), inputs)
+    _add_output_arguments(parser.add_argument_group("input and output"), inputs)
     add_device_arguments(parser)
     add_option_arguments(
         parser,
@@ -64,6 +63,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
     )
     types = {"start": parse_seconds, "end": parse_seconds, "bitrate": _parse_bitrate}
     add_option_arguments(parser, VideoOptions, "video", types=types)
+    add = parser.add_argument_group("files that guide the restoration").add_argument
     add(
         "--region-mask",
         type=parse_local_path,
@@ -72,25 +72,17 @@ def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> 
         "for each frame. For several videos, a folder with a mask named like each",
     )
     add(
-        "--preview",
-        type=_parse_preview,
-        metavar="N|SECONDS",
-        help="instead of the video, write a preview next to it. 8: image of 8 frames before and after. 10s: video of 10 "
-        "seconds with the original on the left, from --start or from the middle",
-    )
-    add(
         "--tracks",
         type=parse_local_path,
         metavar="DIR",
         help="folder that gpen detect wrote for this video: use its faces instead of detecting them again",
     )
-    add("--restart", action="store_true", help="start over instead of resuming an earlier run")
     add_run_arguments(parser)
     add_ray_arguments(parser)
     parser.set_defaults(command=_video)
 
 
-def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
+def _add_output_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
     add = group.add_argument
     add_input_list(group, inputs)
     add("--recursive", action="store_true", help="search subfolders for videos, mirroring them below OUT")
@@ -103,7 +95,15 @@ def _add_file_arguments(group: argparse._ArgumentGroup, inputs: argparse.Action)
         help="video, or folder of images if the name has no suffix. For several videos, folder of the results (for one, end "
         "it with /). Replaces existing videos, but never inputs",
     )
+    add(
+        "--preview",
+        type=_parse_preview,
+        metavar="N|SECONDS",
+        help="instead of the video, write a preview next to it. 8: image of 8 frames before and after. 10s: video of 10 "
+        "seconds with the original on the left, from --start or from the middle",
+    )
     add("--skip-existing", action="store_true", help="skip videos whose output already exists, to resume a run")
+    add("--restart", action="store_true", help="start over instead of resuming an earlier run")
     add(
         "--format",
         choices=VIDEO_FORMATS,

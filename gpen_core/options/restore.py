@@ -75,8 +75,8 @@ class RestoreOptions(DeclaredOptions):
     )  # fmt: skip
     detection_size: int = declare(
         2000, "Detection size",
-        "Downscale the image for detection, to the area of a 4:3 image with this longer side. Higher finds smaller faces "
-        "but is slower.",
+        "Downscale the image for detection to about this size: the longer side of a 4:3 image with as many pixels. Higher "
+        "finds smaller faces but is slower.",
         "detection", minimum=64, maximum=8192, step=8, unit="px", infotext="GPEN detection size", is_advanced=True,
     )  # fmt: skip
     angles: str = declare(
@@ -118,8 +118,8 @@ class RestoreOptions(DeclaredOptions):
     )  # fmt: skip
     min_identity: float = declare(
         0.0, "Min identity",
-        "Lower a face's strength until it is at least this similar to the input, else skip it. Videos decide per person "
-        "and shot. 0 turns it off. 0.363 is the same person. Requires SFace.",
+        "Lower a face's strength until its similarity to the input is at least this, else skip it. In videos: per person "
+        "and shot. 0 turns it off. From 0.363: same person. Requires SFace.",
         "look", minimum=0, maximum=1, step=0.01, infotext="GPEN min identity", is_advanced=True, on_device=False,
         weights=lambda value: (FACE_EMBEDDER,) if value > 0 else (),
     )  # fmt: skip

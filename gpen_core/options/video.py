@@ -46,8 +46,8 @@ class VideoOptions(DeclaredOptions):
     )  # fmt: skip
     ranges: tuple[TimeRange, ...] = declare(
         (), "Ranges",
-        "Restore only between these two times, such as 10-20 or 1:05-1:20, and keep the rest of the video as it is. May be "
-        "given several times. Start and end cut the video instead.",
+        "Restore only between these two times, e.g. 10-20 or 1:05-1:20, and keep the rest of the video unchanged (start and "
+        "end would cut it). May be given several times.",
         "video", convert=parse_ranges, is_repeatable=True, flag="range", is_advanced=True, front_ends=COMMAND_LINE_ONLY,
     )  # fmt: skip
     fps: float | None = declare(
