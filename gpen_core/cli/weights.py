@@ -110,7 +110,7 @@ def _convert(args: argparse.Namespace) -> int:
     store = _open_store(args, offline=True)
     path = resolve_path(args.file, store.folders)
     if not isinstance(path, Path):
-        raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Download it first: gpen download {args.file}")
+        raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Run `gpen download {args.file}` first.")
     if (entry := find_entry(path.name)) is not None and entry.is_graph:
         raise OptionsError(f"{path} is used as it is. It needs no conversion.")
     if path.suffix.lower() == ".safetensors":

@@ -325,6 +325,11 @@ def test_convert_needs_a_file(gpen, tmp_path, name, status):
     assert gpen("convert", name, "--models-dir", tmp_path).status == status
 
 
+def test_the_command_for_a_file_that_convert_lacks_can_be_copied(gpen, tmp_path):
+    """Another sentence follows it, which once looked like a part of the command."""
+    assert "Run `gpen download gpen-bfr-512` first. " in gpen("convert", "gpen-bfr-512", "--models-dir", tmp_path).err
+
+
 def test_convert_reads_an_onnx_file(gpen, tmp_path, exported_onnx):
     path = tmp_path / "mine.onnx"
     path.write_bytes(exported_onnx.read_bytes())
