@@ -127,7 +127,7 @@ def verify(path: Path, sha256: str, pin: str | None) -> DigestRecord:
     if pin is not None:
         if sha256 != pin:
             raise WeightsError(
-                f"{path} was refused before it was read: its SHA-256 is {sha256}, expected {pin}. "
+                f"{path} was refused and not used: its SHA-256 is {sha256}, expected {pin}. "
                 "Delete or rename it and run again; it will be downloaded again."
             )
         return DigestRecord(sha256, PIN)
@@ -137,7 +137,7 @@ def verify(path: Path, sha256: str, pin: str | None) -> DigestRecord:
         raise WeightsChanged(f"{error} The SHA-256 of {path.name} is {sha256}.") from error
     if known is not None and known.sha256 != sha256:
         raise WeightsChanged(
-            f"{path} was refused before it was read: it has changed since it was first used here (SHA-256 {sha256}, "
+            f"{path} was refused and not used: it has changed since it was first used here (SHA-256 {sha256}, "
             f"recorded {known.sha256}{f' on {known.date}' if known.date else ''}). If you replaced it "
             "yourself, accept the new file. Otherwise delete it."
         )

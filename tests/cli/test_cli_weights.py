@@ -274,7 +274,7 @@ def test_models_verify_compares_and_reads(gpen, weights_256, tmp_path):
     ran = gpen("models", "--verify", "--models-dir", tmp_path)
     assert ran.status == 4
     assert re.search("REJECTED: .* it has changed since it was first used here", line_of(ran.out, "gpen-bfr-256 "))
-    assert re.search("REJECTED: .* was refused before it was read: its SHA-256 is", line_of(ran.out, "gpen-bfr-512 "))
+    assert re.search("REJECTED: .* was refused and not used: its SHA-256 is", line_of(ran.out, "gpen-bfr-512 "))
     assert re.search("REJECTED: .* torch.save did not write it", line_of(ran.out, "(other weights)"))
 
 

@@ -117,7 +117,7 @@ def test_a_changed_safetensors_file_is_refused_for_its_digest(tmp_path, is_damag
     other = save(tmp_path / "b.safetensors", 2).read_bytes()
     path.write_bytes(other[:-1] if is_damaged else other)
     before = digest.load_record(path)
-    with pytest.raises(WeightsError, match="was refused before it was read: it has changed since it was first used"):
+    with pytest.raises(WeightsError, match="was refused and not used: it has changed since it was first used"):
         load(path)
     assert digest.load_record(path) == before
 
@@ -135,7 +135,7 @@ def test_a_pickled_file_is_not_read_before_its_digest_is_known(tmp_path, publish
     publish(sha256=sha(b"another file"))
     path, read = place(body), []
     monkeypatch.setattr(checkpoint, "read", lambda *args, **kwargs: read.append(args))
-    with pytest.raises(WeightsError, match="refused before it was read"):
+    with pytest.raises(WeightsError, match="refused and not used"):
         load(path)
     assert read == []
 

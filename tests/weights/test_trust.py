@@ -31,7 +31,7 @@ def test_a_pinned_file_is_compared_before_it_is_read(publish, load, place, monke
     assert load() == 1
     path.write_bytes(OTHER)
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was read"))
-    with pytest.raises(WeightsError, match=f"refused before it was read.*{sha(OTHER)}.*{sha(BODY)}.*Delete or rename"):
+    with pytest.raises(WeightsError, match=f"refused and not used.*{sha(OTHER)}.*{sha(BODY)}.*Delete or rename"):
         load()
     assert path.read_bytes() == OTHER  # the user's file is left alone
 
@@ -50,7 +50,7 @@ def test_a_pinned_file_is_read_by_torch_and_needs_no_record(publish, load, place
 def test_a_pin_holds_for_every_name_of_the_file_but_not_for_safetensors(publish, load, place, tmp_path):
     publish(sha256=sha(BODY), aliases=("other-name.pt",))
     place(OTHER, "OTHER-NAME.PT")
-    with pytest.raises(WeightsError, match="refused before it was read"):
+    with pytest.raises(WeightsError, match="refused and not used"):
         load("other-name")
     save_file({"weight": torch.full((3,), 7.0)}, tmp_path / "models" / "gpen-test.safetensors")
     assert load() == 7
