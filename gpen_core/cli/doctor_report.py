@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files.size_text import memory_text
 from ..weights import digest
 from ..weights.architecture import detect_architecture
 from ..weights.catalog import CATALOG, find_entry, find_export
 from ..weights.folders import find_file, iter_weights
 from . import environment
-from .report_text import bytes_text, gib_text
+from .report_text import bytes_text
 
 VARIABLE_PREFIXES = (
     "GPEN_",
@@ -75,14 +76,14 @@ def _format_hardware() -> Iterator[str]:
     except (ImportError, OSError):
         return
     memory = host_memory()
-    size = "unknown memory" if memory is None else gib_text(memory)
+    size = "unknown memory" if memory is None else memory_text(memory)
     bf16 = "with" if cpu_supports_bf16() else "without"
     yield f"  cpu              {os.cpu_count()} cores, {torch.get_num_threads()} threads, {size}, {bf16} bf16"
     for device in available_devices():
         if device.type == "cuda":
             at = torch.cuda.get_device_properties(device)
             built = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
-            yield f"  {device!s:16} {at.name}, {gib_text(at.total_memory)}, {built}"
+            yield f"  {device!s:16} {at.name}, {memory_text(at.total_memory)}, {built}"
 
 
 def _format_weights(folder: Path) -> Iterator[str]:
@@ -98,7 +99,7 @@ def _format_weights(folder: Path) -> Iterator[str]:
         if path not in known.values():
             yield f"  {'other file':22} {detect_architecture(path) or 'unknown architecture'}, {_describe_file(path)}"
     if folder.is_dir():
-        yield f"  free disk space: {gib_text(shutil.disk_usage(folder).free)}"
+        yield f"  free disk space: {memory_text(shutil.disk_usage(folder).free)}"
 
 
 def _describe_file(path: Path) -> str:

@@ -28,11 +28,6 @@ def bytes_text(size: int) -> str:
     return f"{size:,} bytes"
 
 
-def gib_text(size: int) -> str:
-    """Format a size of memory or disk space: `1.5 GiB`."""
-    return f"{size / 2**30:.1f} GiB"
-
-
 def pixels_text(width: float, height: float) -> str:
     """Format the size of an image: `640x480 px`."""
     return f"{width:.0f}x{height:.0f} px"

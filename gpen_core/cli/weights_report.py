@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files.size_text import file_size_text
 from ..optional_packages import install_command
 from ..pipeline.network_loading import validate_checkpoint
 from ..weights import digest
@@ -55,7 +56,7 @@ def _weights_status(store: Store, name: str, path: Path, verify: bool) -> Weight
 def _expected_size(entry: Entry) -> str:
     if entry.bytes is not None:
         return bytes_text(entry.bytes)
-    return f"about {entry.approximate_bytes / 1e6:.0f} MB" if entry.approximate_bytes is not None else "unknown size"
+    return f"about {file_size_text(entry.approximate_bytes)}" if entry.approximate_bytes is not None else "unknown size"
 
 
 def _describe_unverified(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -86,9 +87,9 @@ def select_faces(
 def size_reason(side: float, options: RestoreOptions) -> str | None:
     """Return why a face is skipped whose box has a shorter side of `side` pixels, or None."""
     if side < options.min_face_size:
-        return f"smaller than the minimum: {side:.0f} px, minimum {options.min_face_size} px"
+        return f"smaller than the minimum: {math.floor(side)} px, minimum {options.min_face_size} px"
     if 0 < options.max_face_size < side:
-        return f"larger than the maximum: {side:.0f} px, maximum {options.max_face_size} px"
+        return f"larger than the maximum: {math.ceil(side)} px, maximum {options.max_face_size} px"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image, TiffImagePlugin
 
 from ..errors import OutOfMemory
+from ..files.size_text import memory_text
 from . import bmff, jpeg2000
 
 CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGBA": 4, "PA": 4}
@@ -34,8 +35,8 @@ def raise_if_too_large(image: Image.Image, needed: int, allowed: int) -> None:
     """Raise `OutOfMemory`, with both figures, if the image needs more than allowed."""
     if needed > allowed:
         raise OutOfMemory(
-            f"{image.width} x {image.height} pixels need up to {needed / 1e9:.2f} GB to read, restore and write, but only "
-            f"{allowed / 1e9:.2f} GB are allowed. Allow more memory, or make the image smaller."
+            f"{image.width} x {image.height} pixels need up to {memory_text(needed)} to read, restore and write, but only "
+            f"{memory_text(allowed)} are allowed. Allow more memory, or make the image smaller."
         )
 
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from ..errors import ImageTooLarge, InputError, OutputError
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
+from ..files.size_text import memory_text
 from . import bmff
 from .formats import is_animated, label
 
@@ -27,13 +28,13 @@ def check_pixels(image: Image.Image, needed: int, max_pixels: int | None = None)
     size, pixels = f"{image.width} x {image.height}", image.width * image.height
     limit = min(MOST_PIXELS, max_pixels or MOST_PIXELS)
     if pixels > limit:
-        raise ImageTooLarge(f"{size} pixels are too many: the limit is {limit / 1e6:.0f} million.")
+        raise ImageTooLarge(f"{size} pixels are too many: the limit is {limit:,} pixels.")
     memory = host_memory() or 0
     if max_pixels is None and pixels > MAX_PIXELS and needed > memory * HOST_MEMORY_FRACTION:
-        there = f"this machine has {memory / 1e9:.1f} GB" if memory else "this machine's memory is unknown"
+        there = f"this machine has {memory_text(memory)}" if memory else "this machine's memory is unknown"
         raise ImageTooLarge(
             f"{size} pixels are too many for this machine: restoring {pixels / 1e6:.0f} million needs up to "
-            f"{needed / 1e9:.1f} GB, and {there}. To try it anyway, set max_pixels to {pixels}."
+            f"{memory_text(needed)}, and {there}. To try it anyway, set max_pixels to {pixels}."
         )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
+from ..files.size_text import memory_text
 from ..network import GPENConfig
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
 from .onnx_providers import (
@@ -184,8 +185,8 @@ def plan_batches(config: GPENConfig, dtype: torch.dtype, device: torch.device, m
     required = min_bytes(config, dtype)
     if max_memory is not None and max_memory < required:
         raise OutOfMemory(
-            f"One face at {config.size}x{config.size} needs about {required / 2**20:.0f} MiB without the weights, but "
-            f"the budget is {max_memory / 2**20:.0f} MiB. Increase it, or use a smaller model."
+            f"One face at {config.size}x{config.size} needs about {memory_text(required)} without the weights, but "
+            f"the budget is {memory_text(max_memory)}. Increase it, or use a smaller model."
         )
     if device.type == "cpu":
         return BatchPlan(1, CACHE_STRIP_BYTES)  # batches are not faster, because one face uses all cores

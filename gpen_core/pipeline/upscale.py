@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..errors import OutOfMemory, WeightsError, first_line, is_out_of_memory
 from ..files.host_memory import host_memory
+from ..files.size_text import memory_text
 from ..images import memory_estimate
 from ..images.image import FLOAT_DTYPES, FloatImage, ImageData, Pixels, Region
 from ..images.resize import Filter, resize
@@ -102,7 +103,7 @@ class Upscaler:
         if max_memory is not None and max_memory < required:
             raise OutOfMemory(
                 f"The smallest tile of the upscaler ({padded_size} x {padded_size} pixels) needs about "
-                f"{required / 2**20:.0f} MiB, but the budget is {max_memory / 2**20:.0f} MiB. "
+                f"{memory_text(required)}, but the budget is {memory_text(max_memory)}. "
                 "Increase it, or use the upscaler lanczos."
             )
         fits = math.isqrt(allowed // bytes_per_pixel) - 2 * TILE_PAD
@@ -214,8 +215,8 @@ def _raise_if_too_large(image: ImageData, size: tuple[int, int], upscaler: Upsca
     needed = _estimate_bytes(image, size, upscaler)
     if allowed is not None and needed > allowed:
         raise OutOfMemory(
-            f"Upscaled to {size[0]} x {size[1]} pixels, the image needs about {needed / 1e9:.2f} GB of memory, "
-            f"but {allowed / 1e9:.2f} GB are allowed. Allow more, or use a smaller upscaling factor."
+            f"Upscaled to {size[0]} x {size[1]} pixels, the image needs about {memory_text(needed)} of memory, "
+            f"but {memory_text(allowed)} are allowed. Allow more, or use a smaller upscaling factor."
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImageTooLarge, OutOfMemory
+from ..files.size_text import memory_text
 from ..images.size_limits import MAX_PIXELS
 
 DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
@@ -37,9 +38,7 @@ def raise_if_too_large(path: Path, size: tuple[int, int], max_memory: int | None
     `max_memory` bytes with any encoder. `size`: width and height from the header."""
     pixels = size[0] * size[1]
     if pixels > MAX_PIXELS:
-        raise ImageTooLarge(
-            f"{path} has frames of {size[0]} x {size[1]} pixels, more than the limit of {MAX_PIXELS / 1e6:.0f} million."
-        )
+        raise ImageTooLarge(f"{path} has frames of {size[0]} x {size[1]} pixels, more than the limit of {MAX_PIXELS:,}.")
     if max_memory is not None and pixels * MIN_BYTES_PER_PIXEL > max_memory:
         raise OutOfMemory(oom_message(path, size, pixels * MIN_BYTES_PER_PIXEL, max_memory))
 
@@ -47,6 +46,6 @@ def raise_if_too_large(path: Path, size: tuple[int, int], max_memory: int | None
 def oom_message(path: Path, size: tuple[int, int], needed_bytes: int, allowed_bytes: int) -> str:
     """Return the error message for frames that need too much memory."""
     return (
-        f"{path}: frames of {size[0]} x {size[1]} need about {needed_bytes / 1e9:.1f} GB of memory, but the limit is "
-        f"{allowed_bytes / 1e9:.1f} GB. Raise the limit, or restore a smaller video."
+        f"{path}: frames of {size[0]} x {size[1]} need about {memory_text(needed_bytes)} of memory, but the limit is "
+        f"{memory_text(allowed_bytes)}. Raise the limit, or restore a smaller video."
     )

@@ -19,6 +19,7 @@ from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
 from ..files.lock_file import file_lock
+from ..files.size_text import file_size_text
 from ..progress import Progress, ProgressEvent
 from . import digest, remote_digest
 from .catalog import Entry, Source
@@ -218,10 +219,10 @@ class Download:
             )
 
     def _check_disk_space(self, candidate: _Candidate, partial: PartialFile) -> None:
-        needed = (candidate.known.bytes or self.entry.known_bytes or 0) - partial.size
+        needed = (candidate.known.bytes or self.entry.known_bytes or 0) - partial.size + MIN_FREE_DISK
         free = shutil.disk_usage(self.target.parent).free
-        if free < needed + MIN_FREE_DISK:
-            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{file_size_text(needed)} needed, {file_size_text(free)} free")
 
     def _report_progress(self, event: ProgressEvent) -> None:
         self.progress(

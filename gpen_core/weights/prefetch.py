@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import MissingWeights
+from ..files.size_text import file_size_text
 from ..progress import Progress, ProgressEvent
 from .catalog import Entry
 from .folders import resolve_path
@@ -38,7 +39,7 @@ def prefetch(requests: Sequence[WeightRequest], progress: Progress) -> None:
     done = 0
     for number, entry in enumerate(sorted(missing, key=_bytes), 1):
         one = missing[entry]
-        part = f" (file {number} of {len(missing)}, {total / 1e6:.0f} MB in total)" if len(missing) > 1 else ""
+        part = f" (file {number} of {len(missing)}, {_size_text(missing)} in total)" if len(missing) > 1 else ""
         try:
             one.store.fetch(one.name, one.build, _offset_progress(progress, done, total - done - _bytes(entry), part))
         except MissingWeights as error:
@@ -48,7 +49,7 @@ def prefetch(requests: Sequence[WeightRequest], progress: Progress) -> None:
 
 def _remaining_message(rest: Sequence[Entry]) -> str:
     """Return the part of an error message that lists the files after the failed one."""
-    named = ", ".join(f"{entry.file} ({_bytes(entry) / 1e6:.0f} MB)" for entry in rest)
+    named = ", ".join(f"{entry.file} ({_size_text([entry])})" for entry in rest)
     return f"\nAlso missing: {named}." if rest else ""
 
 
@@ -66,6 +67,14 @@ def _bytes(entry: Entry) -> int:
     return entry.known_bytes or 0
 
 
+def _size_text(entries: Collection[Entry]) -> str:
+    """Return about the size of the files. Of some files, no size is known."""
+    size = sum(map(_bytes, entries))
+    if not size:
+        return "unknown size"
+    return f"{'' if all(map(_bytes, entries)) else 'more than '}{file_size_text(size)}"
+
+
 def _raise_if_offline(missing: dict[Entry, WeightRequest]) -> None:
     """Raise `MissingWeights` for the files whose store is offline, with the folder and publisher of each."""
     offline = [(entry, one) for entry, one in missing.items() if one.store.options.offline]
@@ -74,5 +83,5 @@ def _raise_if_offline(missing: dict[Entry, WeightRequest]) -> None:
     messages = [str(one.store.missing_error(entry, "downloads are switched off")) for entry, one in offline]
     if len(messages) == 1:
         raise MissingWeights(messages[0])
-    size = sum(_bytes(entry) for entry, _ in offline) / 1e6
-    raise MissingWeights(f"{len(messages)} files are missing, {size:.0f} MB in total:\n  " + "\n  ".join(messages))
+    size = _size_text([entry for entry, _ in offline])
+    raise MissingWeights(f"{len(messages)} files are missing, {size} in total:\n  " + "\n  ".join(messages))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import ErrorConverter, MissingWeights, OutputError, WeightsChanged, WeightsError, oom_context
+from ..files.size_text import file_size_text
 from ..network import OnnxModel
 from ..optional_packages import install_command
 from ..progress import Progress, ProgressEvent, no_progress
@@ -280,7 +281,7 @@ def _build_from(content: object, path: Path, build: Build[Built]) -> Built:
 
 
 def _oom_context(file: WeightsFile) -> ErrorConverter:
-    return oom_context(f"the weights in {file.path}, which has {file.size / 1e6:.0f} MB", "use a smaller model")
+    return oom_context(f"the weights in {file.path}, which has {file_size_text(file.size)}", "use a smaller model")
 
 
 def pinned_digest(path: Path) -> str | None:

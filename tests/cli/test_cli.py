@@ -253,7 +253,7 @@ def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeyp
 def test_too_small_a_memory_budget_names_both_amounts(restore, face, tmp_path):
     ran = restore(face, "-o", tmp_path / "out.png", "--max-memory", "10M")
     assert ran.status == 5
-    needed, given = (int(number) for number in re.findall(r"(\d+) MiB", ran.err))
+    needed, given = (float(number) for number in re.findall(r"([\d.]+) MiB", ran.err))
     assert (given, needed > 10) == (10, True)
     assert not (tmp_path / "out.png").exists()
 

@@ -239,7 +239,7 @@ def test_accelerators_are_named(examine, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     told = SimpleNamespace(name="NVIDIA H100", total_memory=80 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
-    assert "NVIDIA H100, 80.0 GiB, CUDA" in line_of(examine(tmp_path, "--report"), "cuda:0 ")
+    assert "NVIDIA H100, 80.00 GiB, CUDA" in line_of(examine(tmp_path, "--report"), "cuda:0 ")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--report",)])

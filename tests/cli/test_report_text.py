@@ -3,12 +3,11 @@
 from collections import Counter
 
 from gpen_core.batch.summary import Summary
-from gpen_core.cli.report_text import bytes_text, gib_text, pixels_text, stages_text, summary_lines
+from gpen_core.cli.report_text import bytes_text, pixels_text, stages_text, summary_lines
 
 
 def test_sizes_and_times_have_their_units():
     assert bytes_text(1234567) == "1,234,567 bytes"
-    assert gib_text(3 * 2**29) == "1.5 GiB"
     assert pixels_text(640, 479.6) == "640x480 px"
     assert stages_text({"detect": 0.123, "network": 1234.5}) == "detect 0.12 s, network 1,234.50 s"
     assert stages_text({}) == ""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpen_core import RestoreOptions
-from gpen_core.faces.select import missing_numbers, select_faces, sort_faces
+from gpen_core.faces.select import missing_numbers, select_faces, size_reason, sort_faces
 
 SIZE = (1000, 600)
 # Two rows of people; names by place.
@@ -96,6 +96,17 @@ def test_maximum_size_is_the_shorter_side_too():
     assert taken(min_face_size=50, max_face_size=100) == ["top left", "top middle", "low left"]
     reasons = {face.reason for face in select_faces(list(PEOPLE.values()), SIZE, RestoreOptions(max_face_size=100))}
     assert reasons == {None, "larger than the maximum: 120 px, maximum 100 px"}
+
+
+@pytest.mark.parametrize(
+    ("side", "option", "reason"),
+    [
+        (59.6, {"min_face_size": 60}, "smaller than the minimum: 59 px, minimum 60 px"),
+        (60.4, {"max_face_size": 60}, "larger than the maximum: 61 px, maximum 60 px"),
+    ],
+)
+def test_a_size_is_not_rounded_to_the_limit_that_it_misses(side, option, reason):
+    assert size_reason(side, RestoreOptions(**option)) == reason
 
 
 def test_largest_is_sought_among_those_large_enough():

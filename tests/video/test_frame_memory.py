@@ -49,7 +49,7 @@ def test_a_smaller_budget_lets_fewer_wait_and_too_small_a_one_is_refused(film):
         prefetch_depth(film, ENCODING, [], 3, usual) == PREFETCH_DEPTH
         and prefetch_depth(film, ENCODING, [], 3, usual - 1) == 1
     )
-    with pytest.raises(OutOfMemory, match=r"240 x 192 need about 0\.4 GB .* limit is 0\.4 GB"):
+    with pytest.raises(OutOfMemory, match=r"240 x 192 need about \d+\.\d MiB .* limit is \d+\.\d MiB"):
         prefetch_depth(film, ENCODING, [], 3, least - 1)
 
 
@@ -93,14 +93,14 @@ def test_8k_fits_into_half_of_32_gib(film, monkeypatch, encoder, format_, cores)
 def test_a_video_beyond_the_budget_is_refused_before_anything_is_loaded(film, tmp_path, monkeypatch):
     runner, _ = restorer()
     monkeypatch.setattr(runner, "prepare", lambda *_: pytest.fail("networks were loaded"))
-    with pytest.raises(OutOfMemory, match="GB of memory, but the limit is"):
+    with pytest.raises(OutOfMemory, match="iB of memory, but the limit is"):
         restore_video(film.path, tmp_path / "out.mkv", runner, None, VideoOptions(codec="ffv1"), frame_memory=2**23)
     assert not (tmp_path / "out.mkv").exists()
 
 
 def test_without_a_budget_half_of_the_memory_is_allowed(film, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "host_memory", lambda: 600 << 20)
-    with pytest.raises(OutOfMemory, match=r"the limit is 0\.3 GB"):
+    with pytest.raises(OutOfMemory, match=r"the limit is 300\.0 MiB"):
         restore_video(film.path, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
 
 

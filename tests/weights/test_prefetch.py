@@ -5,6 +5,7 @@ import hashlib
 import random
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 import weights_server as ws
@@ -68,11 +69,19 @@ def test_the_smaller_comes_first_and_bytes_are_counted_together(known, tmp_path)
     assert "small.pth" in told[0].text and "file 1 of 2" in told[0].text and "file 2 of 2" in told[-1].text
 
 
+@pytest.mark.parametrize(("sizes", "text"), [((None, 50_000), "more than 50,000 bytes"), ((None, None), "unknown size")])
+def test_files_of_unknown_size_are_not_counted_as_empty(monkeypatch, tmp_path, sizes, text):
+    entries = {name: replace(entry(name, nowhere()), bytes=size) for name, size in zip(("large", "small"), sizes)}
+    monkeypatch.setattr(prefetching, "resolve_path", lambda name, places: entries[name])
+    with pytest.raises(MissingWeights, match=f"2 files are missing, {text} in total"):
+        prefetch(wanted(tmp_path, offline=True), no_progress)
+
+
 def test_what_cannot_be_had_is_said_before_the_larger_is_fetched(known, tmp_path):
     with ws.running(BODIES["large"]) as server:
         known(large=[server.source], small=[nowhere()])
         start = time.monotonic()
-        with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Also missing: large\.pth \(0 MB\)"):
+        with pytest.raises(DownloadFailed, match=r"(?s)small\.pth.*Also missing: large\.pth \(300,000 bytes\)"):
             prefetch(wanted(tmp_path), no_progress)
         assert time.monotonic() - start < 10 and not server.requests
     assert not list(tmp_path.rglob("large.pth*"))
