@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ from .write_errors import recovery_advice
 log = logging.getLogger(__name__)
 
 HALF = Fraction(1, 2)
+MIN_TS_PACKETS = 20  # FFmpeg takes a transport stream of fewer than 11 for a program stream
+TS_NULL_PACKET = b"\x47\x1f\xff\x10".ljust(188, b"\xff")  # ISO/IEC 13818-1, 2.4.3.3: readers discard the PID 0x1fff
 REPORT_EVERY = 8  # frames, because copying one takes hardly longer than an event
 
 
@@ -72,11 +74,31 @@ def concatenate(
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
             with open(part, "rb+") as file:
+                if format_ == "mpegts":
+                    _pad_transport_stream(file)
                 os.fsync(file.fileno())
+            _raise_if_unreadable(part, target)
     except av_errors() as error:
         message = error_reason(error)
         raise OutputError(
             f"{target} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
+        ) from error
+
+
+def _pad_transport_stream(file: BinaryIO) -> None:
+    """Append null packets to a transport stream that is too short for FFmpeg to recognize, such as one of three frames."""
+    missing = MIN_TS_PACKETS - file.seek(0, os.SEEK_END) // len(TS_NULL_PACKET)
+    file.write(TS_NULL_PACKET * missing)
+
+
+def _raise_if_unreadable(part: Path, target: Path) -> None:
+    try:
+        with open_input(part):
+            pass
+    except InputError as error:
+        raise OutputError(
+            f"{target} was not written, because the result cannot be opened. The finished segments are kept; "
+            "choose another container, such as .mkv."
         ) from error
 
 

@@ -45,6 +45,23 @@ def through(tmp_path, source, target, codec="auto", start=None, end=None, length
     return frames, list(FrameReader(probe(target)).frames())
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".m2ts"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_transport_stream_of_a_few_small_frames_can_be_opened(tmp_path, suffix, count):
+    """FFmpeg takes one of fewer than 11 packets for a program stream, as soon as two frames are in it."""
+    source = video_files.write_video(tmp_path / "a.mkv", count, (32, 32))
+    before, after = through(tmp_path, source, tmp_path / f"out{suffix}")
+    assert len(before) == len(after) == count
+
+
+def test_an_output_that_cannot_be_opened_is_an_error_and_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpen_core.video.mux.MIN_TS_PACKETS", 0)
+    source = video_files.write_video(tmp_path / "a.mkv", 3, (32, 32))
+    with pytest.raises(OutputError, match=r"out\.ts was not written, because the result cannot be opened\."):
+        through(tmp_path, source, tmp_path / "out.ts")
+    assert not (tmp_path / "out.ts").exists()
+
+
 def video_times(path):
     """(pts, dts) in seconds of the first video stream's packets."""
     with av.open(str(path)) as container:
