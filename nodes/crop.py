@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_management as management
 import torch
 
-from ..gpen_core import OptionsError
+from ..gpen_core import OptionsError, RestoreOptions
 from . import inputs, loading, outputs, tensors
 from .comfy import ComfyNode, NodeOutput, PlacementsType, io, schema, ui
 from .host_progress import NodeProgress
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..gpen_core import Face, FaceCrop
 
 NO_BACKGROUND = "Crop Faces (GPEN) does not support a background. Connect the upscaled image to Paste Faces (GPEN) as image."
+UNUSED_LOOK = {"color": "none", "fidelity": 0.0, "grain": 0.0, "min_identity": 0.0}
+"""The look options that only change restored faces, with the values at which they do nothing and need no weights."""
+UNUSED = "Not used here, because cropped faces are not restored: {names} of Look Options (GPEN)."
+DEFAULTS = RestoreOptions()
 DEFAULT_SIZE = 512  # px: the native size of Stable Diffusion 1.x
 
 
@@ -63,7 +67,9 @@ class CropFaces(ComfyNode):
                 inputs.region_mask(),
                 inputs.detector_model(),
                 inputs.face_options(),
-                inputs.look_options(),
+                inputs.look_options(
+                    "From Look Options (GPEN). Only mask_type, mask_expand, preserve and template are used."
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -100,7 +106,7 @@ class CropFaces(ComfyNode):
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         if look.background is not None:
             raise OptionsError(NO_BACKGROUND)
-        options = restore_options(face, look, **{**values, "strength": 1.0, "color": "none"})
+        options = restore_options(face, look, **{**values, "strength": 1.0, **UNUSED_LOOK})
         frames = make_inputs(image, region_mask, face, look)
         placements, squares, masks, faces = GpenPlacements(), [], [], []
         with NodeProgress(cls.hidden.unique_id) as reporter:
@@ -111,10 +117,15 @@ class CropFaces(ComfyNode):
                 masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
                 faces.append(_mark_cropped(one.faces, one.crops))
         text = outputs.summary(faces, verb="cropped")
-        text = "\n".join([text, *outputs.mask_notes(region_mask)])
+        text = "\n".join([text, *outputs.mask_notes(region_mask), *_unused_notes(look)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]
         masks = masks or [torch.zeros((1, size, size), device=management.intermediate_device())]
         return NodeOutput(torch.cat(squares), placements, masks, len(placements), text, ui=ui.PreviewText(text))
+
+
+def _unused_notes(look: LookOptions) -> list[str]:
+    names = [name for name, value in look.values.items() if name in UNUSED_LOOK and value != getattr(DEFAULTS, name)]
+    return [UNUSED.format(names=", ".join(names))] if names else []
 
 
 def _mark_cropped(faces: Sequence[Face], crops: Sequence[FaceCrop]) -> list[Face]:

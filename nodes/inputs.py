@@ -85,8 +85,8 @@ def face_options() -> Any:
     return FaceOptionsType.Input("face_options", optional=True, tooltip="From Face Options (GPEN).")
 
 
-def look_options() -> Any:
-    return LookOptionsType.Input("look_options", optional=True, tooltip="From Look Options (GPEN).")
+def look_options(tooltip: str = "From Look Options (GPEN).") -> Any:
+    return LookOptionsType.Input("look_options", optional=True, tooltip=tooltip)
 
 
 def video_region_mask() -> Any:

@@ -34,8 +34,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         help=f"mask types to compare: {', '.join(MASK_TYPES)} (default: %(default)s)",
     )
     add_device_arguments(compare, with_model=False)
-    columns = ("strength", "mask_type")
-    add_option_arguments(compare, RestoreOptions, "selection", "detection", "look", without=columns)
+    replaced = ("strength", "mask_type", "min_identity")  # the columns, the rows, and what would change the columns
+    add_option_arguments(compare, RestoreOptions, "selection", "detection", "look", without=replaced)
     compare.set_defaults(command=_compare)
 
 

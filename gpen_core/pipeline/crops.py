@@ -78,7 +78,8 @@ def crop_faces(
     """Crop the selected faces of each image as upright squares of `size` pixels (None: size of the largest network).
 
     Faces are not restored. They are selected and masked as in `FaceRestorer.restore_batch`, and the errors are the same
-    except those of the network."""
+    except those of the network. The options that change restored faces are not used: `strength`, `color`, `fidelity`,
+    `grain` and `min_identity`."""
     options = options or RestoreOptions()
     side = size or restorer.sizes[-1]
     mask_models = restorer.models.mask_models(options, progress or no_progress)

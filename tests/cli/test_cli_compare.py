@@ -56,6 +56,7 @@ def test_auto_is_the_default_and_takes_the_network_that_suits_the_face(compare, 
         (("--models", "red-256", "--min-face-size", "5000"), 2, "No face to compare"),
         (("--models", "red-256", "--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
         (("--models", "red-256", "--mask-types", "parse"), 4, "parsing_parsenet.pth"),
+        (("--min-identity", "0.5"), 2, "unknown argument: --min-identity"),  # the columns set the strength
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arguments, status, said):

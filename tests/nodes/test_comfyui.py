@@ -20,6 +20,7 @@ import torch
 from gpen_core import Face
 from gpen_core.images.image import ImageData
 from gpen_core.network import GPENConfig
+from gpen_core.options import RestoreOptions, declared_options
 from gpen_core.tools.demo import images as demo_pictures
 
 pytest_plugins = ["onnx_files"]
@@ -745,6 +746,22 @@ def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portra
     assert count == 2 and summary.startswith("2 faces found, 2 cropped, 0 skipped")
     back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], placements=[placements], strength=[1.0])
     assert count == 2 and (back - film).abs().max() < 1 / 255 and torch.equal(back[mask == 0], film[mask == 0])
+
+
+def test_crop_faces_names_the_look_options_that_it_does_not_use(host, red, portrait):
+    """It needs no weights for them, either: SFace is not there."""
+    plain = host.run("GPEN_CropFaces", gpen_model=red, image=portrait)
+    crops, _, masks, _, summary = host.run("GPEN_CropFaces", gpen_model=red, image=portrait, min_identity=0.5, grain=0.2)
+    assert torch.equal(crops, plain[0]) and torch.equal(masks[0], plain[2][0])
+    note = "Not used here, because cropped faces are not restored: grain, min_identity of Look Options (GPEN)."
+    assert summary.splitlines() == [*plain[4].splitlines(), note] and "Not used" not in plain[4]
+
+
+def test_crop_faces_uses_or_names_each_look_option(host):
+    known = {option.name for option in declared_options(RestoreOptions, "comfyui", "look")} - {"strength"}
+    unused = set(host.module("nodes.crop").UNUSED_LOOK)
+    tooltip = next(one.tooltip for one in host.nodes["GPEN_CropFaces"].define_schema().inputs if one.id == "look_options")
+    assert {name for name in known if name in tooltip} == known - unused and unused < known
 
 
 def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, red, portrait):
