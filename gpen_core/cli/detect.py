@@ -18,6 +18,7 @@ from . import detect_video
 from .arguments import add_device_arguments, add_option_arguments, options_from_args, parse_seconds
 from .detect_people import PeopleListing
 from .exit_status import exit_status
+from .imports import without_garbage_collection
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
 from .terminal import printable
@@ -135,7 +136,8 @@ def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityMo
 
 
 def _load_detector(args: argparse.Namespace) -> Detector:
-    from ..pipeline.model_set import load_detector
+    with without_garbage_collection():
+        from ..pipeline.model_set import load_detector
     from ..weights.download_options import DownloadOptions
 
     with progress_reporter(args) as progress:

@@ -24,6 +24,7 @@ from .arguments import (
     parse_local_path,
 )
 from .exit_status import exit_status
+from .imports import without_garbage_collection
 from .progress_display import NONE, ProgressReporter, progress_reporter
 from .terminal import printable
 
@@ -167,7 +168,8 @@ def load_restorer(
 ) -> FaceRestorer:
     """Load the networks for a run with these arguments, and download missing ones. `on_loaded` is called with the restorer
     before further networks that the options need are loaded."""
-    from ..pipeline.restorer import FaceRestorer
+    with without_garbage_collection():
+        from ..pipeline.restorer import FaceRestorer
     from ..weights.download_options import DownloadOptions
 
     with progress_reporter(args) as progress:

@@ -1,5 +1,6 @@
 """What `gpen restore` and `gpen demo` do when all is well, and what they report."""
 
+import gc
 import json
 import os
 import subprocess
@@ -310,3 +311,25 @@ def test_the_demo_that_cannot_be_written_says_so(gpen, small_demo, tmp_path, mon
 def test_compile_is_for_gpus_and_says_so_elsewhere(restore, face, tmp_path, caplog):
     assert restore(face, "-o", tmp_path / "out.png", "--compile").status == 0
     assert "CUDA graphs and torch.compile require CUDA or ROCm. The network is not compiled on cpu." in caplog.text
+
+
+IN_A_NEW_PROCESS = """
+import gc, sys
+from gpen_core.cli import main
+status = main(sys.argv[1:])
+print(status, gc.isenabled(), gc.get_freeze_count())
+"""
+
+
+@pytest.mark.parametrize("command", [("restore", "--model", "red-256"), ("detect",)])
+def test_garbage_collection_leaves_out_what_importing_torch_made(gpen, models, face, tmp_path, command):
+    options = ("-o", tmp_path / "out.png", "--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu")
+    arguments = [*map(str, (*command, face, *(options if command[0] == "restore" else options[2:]))), "--quiet"]
+    ran = subprocess.run(
+        [sys.executable, "-c", IN_A_NEW_PROCESS, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    status, is_enabled, left_out = ran.stdout.split()[-3:]
+    assert (status, is_enabled) == ("0", "True") and int(left_out) > 100_000
+    before = gc.get_freeze_count()
+    assert gpen(*arguments).status == 0
+    assert gc.isenabled() and gc.get_freeze_count() == before  # torch was there already
