@@ -66,6 +66,8 @@ def print_steps(model: Path, detector: Path, photo: Path, clock: Callable[[], fl
     done("first photo")
     restorer.restore(photo)
     done("second photo")
+    restorer.detect([photo])
+    done("of it detection")
     result.save(photo.with_name("steps.jpg"))
     done("write")
     import gpen_core.batch.local
