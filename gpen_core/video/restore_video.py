@@ -168,7 +168,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     else:
         store, done = _run_executor(run, analysis, analysis_key, executor)
     if run.work_dir.other_runs([analysis_key, store.folder.name]):
-        run.notes.append(f"{run.work_dir.folder} also contains segments of runs with other options. A restart deletes them.")
+        run.notes.append(f"{run.work_dir.folder} has segments of runs with other options. The option restart deletes them.")
     concatenate(store.files, run.info, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _build_result(run, analysis, frame_restorer, store, done)
     note = run.work_dir.clear()

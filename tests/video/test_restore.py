@@ -120,7 +120,7 @@ def test_nothing_of_another_run_is_taken(film, tmp_path, change):
         video_files.write_video(film, COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=1)), sound="aac")
     result = restore_video(film, target, again[0], options, video)
     assert result.segments == (3, 0) and again[1].faces == COUNT
-    assert any("A restart deletes them" in note for note in result.notes)
+    assert any("option restart deletes them" in note for note in result.notes)
 
 
 @pytest.mark.slow
