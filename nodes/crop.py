@@ -67,9 +67,7 @@ class CropFaces(ComfyNode):
                 inputs.region_mask(),
                 inputs.detector_model(),
                 inputs.face_options(),
-                inputs.look_options(
-                    "From Look Options (GPEN). Only mask_type, mask_expand, preserve and template are used."
-                ),
+                inputs.look_options(UNUSED_LOOK),
             ],
             outputs=[
                 io.Image.Output(

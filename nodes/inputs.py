@@ -85,7 +85,13 @@ def face_options() -> Any:
     return FaceOptionsType.Input("face_options", optional=True, tooltip="From Face Options (GPEN).")
 
 
-def look_options(tooltip: str = "From Look Options (GPEN).") -> Any:
+def look_options(unused: Collection[str] = ()) -> Any:
+    """`unused`: the names of options that the node does not use."""
+    tooltip = "From Look Options (GPEN)."
+    if unused:
+        declared = declared_options(RestoreOptions, FRONT_END, "look")
+        *names, last = (one.name for one in declared if one.name not in {"strength", *unused})
+        tooltip += f" Only {', '.join(names)} and {last} are used."
     return LookOptionsType.Input("look_options", optional=True, tooltip=tooltip)
 
 
