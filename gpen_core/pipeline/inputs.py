@@ -281,8 +281,8 @@ def _validate_box(number: int, box: Sequence[float]) -> Box:
 def _with_change(face: Face, change: float) -> Face:
     if not np.isfinite(change):  # its landmarks are implausible: `align_face` reports it later
         return face
-    reason = None
-    if change < swap_detection.THRESHOLD:
+    reason = face.reason
+    if reason is None and change < swap_detection.THRESHOLD:
         reason = f"not changed by the swap: {change:.3f}, {swap_detection.THRESHOLD:g} counts as changed"
     return replace(face, change=change, reason=reason)
 

@@ -164,6 +164,15 @@ def test_landmarks_that_no_head_shows_are_left_alone_with_a_reason(picture):
     assert restorer.detect([picture])[0][0].reason == result.faces[0].reason
 
 
+def test_landmarks_that_no_head_shows_are_left_alone_although_the_swap_changed_them(picture):
+    landmarks = LEFT.landmarks.copy()
+    landmarks[2, 0] += 50  # the nose; an alignment still accepts it
+    restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [Face(LEFT.box, 0.99, landmarks), RIGHT])
+    result = restorer.restore(picture, before_swap=helpers.texture(200, 400, seed=9, sigma=1.5))
+    assert [face.restored for face in result.faces] == [False, True]
+    assert "not those of a head" in result.faces[0].reason and result.faces[0].change > 0
+
+
 def test_largest_is_chosen_among_the_boxed():
     small, large = helpers.make_face((50, 50), 40), helpers.make_face((150, 50), 80)
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [small, large])
