@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -80,7 +80,7 @@ def crop_faces(
     Faces are not restored. They are selected and masked as in `FaceRestorer.restore_batch`, and the errors are the same
     except those of the network. The options that change restored faces are not used: `strength`, `color`, `fidelity`,
     `grain` and `min_identity`."""
-    options = options or RestoreOptions()
+    options = replace(options or RestoreOptions(), strength=1.0)  # at 0, no face would be selected
     side = size or restorer.sizes[-1]
     mask_models = restorer.models.mask_models(options, progress or no_progress)
     results = []

@@ -32,6 +32,11 @@ def test_crops_are_upright_squares(restorer, cropped, collage):
     assert sum(face.reason is not None for face in own.faces) == 2
 
 
+def test_the_strength_does_not_matter(restorer, cropped, collage):
+    (one,) = crop_faces(restorer, [RestoreInput(collage)], RestoreOptions(mask_type="feather", strength=0), 128)
+    assert [crop.number for crop in one.crops] == [0, 1, 2]
+
+
 def eight_bits(pixels):
     return np.floor(pixels * 255) / 255  # as ComfyUI saves them
 
