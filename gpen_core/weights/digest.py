@@ -85,8 +85,9 @@ def load_record(path: Path) -> DigestRecord | None:
         record = DigestRecord(**{name: content.get(name) for name in DigestRecord.__dataclass_fields__})
         if record.checked_by not in (PIN, PUBLISHED, STRUCTURE) or not is_sha256(record.sha256):
             raise ValueError("no digest in it")
-        if not isinstance(record.not_converted, (str, type(None))):
-            raise ValueError("not_converted is not a text")
+        for name, value in vars(record).items():
+            if not isinstance(value, (str, type(None))):
+                raise ValueError(f"{name} is not a text")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, RecursionError) as error:

@@ -275,7 +275,11 @@ def test_a_link_is_remembered_where_it_leads(load, place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"sha256": "x", "checked_by": "pin"}', '{"sha256": "%s"}' % ("0" * 64)]
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"sha256": "x", "checked_by": "pin"}', '{"sha256": "%s"}' % ("0" * 64)),
+        json.dumps({"sha256": sha(BODY), "checked_by": "structure", "source": 5}),
+    ],
 )
 def test_a_damaged_record_is_not_taken_for_none(load, place, text):
     path = place(BODY, "my-own.pth")
