@@ -158,7 +158,7 @@ def open_report(
 
 def iter_rows(path: Path, only_starts: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the rows of a report, in the form of JSON Lines for both formats. A damaged line is a row `damaged` with its
-    `line`. `only_starts` skips most other rows, which is fast.
+    `line`. `only_starts` skips most other rows, which is fast, and also accepts reports of videos.
 
     Raises `InputError` if the file cannot be read or is not a report of images."""
     try:
@@ -167,7 +167,10 @@ def iter_rows(path: Path, only_starts: bool = False) -> Iterator[dict[str, Any]]
             first = file.readline()
             file.seek(0)
             is_lines = path.suffix.lower() == JSON_LINES_SUFFIX or _parse_row(first) is not None
-            yield from _iter_json_lines(file, START_PREFIX if only_starts else b"") if is_lines else _iter_json(file, path)
+            if is_lines:
+                yield from _iter_json_lines(file, START_PREFIX if only_starts else b"")
+            else:
+                yield from _iter_json(file, path, only_starts)
     except OSError as error:
         raise InputError(f"The report {path} cannot be read: {error.strerror or error}.") from error
 
@@ -187,10 +190,11 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
     return row if is_row and isinstance(row.get("options") or {}, dict) else None
 
 
-def _iter_json(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+def _iter_json(file: BinaryIO, path: Path, only_starts: bool) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(file.read())
-        inputs = [dict(one) for one in content.pop("inputs")]
+        has_videos = content.pop("videos", None) is not None
+        inputs = [] if has_videos and only_starts else [dict(one) for one in content.pop("inputs")]
         dict(content.get("options") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{path} is not a report of gpen restore. Use a file that --report has written.") from None

@@ -196,6 +196,18 @@ def test_one_warning_where_what_is_there_was_made_otherwise(tmp_path, caplog, na
     assert "model: red-256, now gpen-bfr-512; strength: 0.5, now 1.0)" in record.getMessage()
 
 
+@pytest.mark.parametrize("name", ["report.json", "report.jsonl"])
+def test_a_report_of_videos_is_compared_like_one_of_images(tmp_path, caplog, name):
+    path = tmp_path / name
+    report = report_files.open_report(path, NAMES, RestoreOptions(strength=0.5), append=False, noun="video")
+    report.add(outcome("a.mp4"))
+    report.end(None)
+    report_files.warn_about_option_changes(path, NAMES, RestoreOptions(strength=0.5))
+    assert not caplog.records
+    report_files.warn_about_option_changes(path, NAMES, RestoreOptions())
+    assert "strength: 0.5, now 1.0" in caplog.text
+
+
 def test_of_several_runs_in_one_file_each_counts(tmp_path, caplog):
     path = tmp_path / "report.jsonl"
     run(path, options=RestoreOptions(strength=0.5))
