@@ -24,11 +24,8 @@ from .torch_warp import warp
 
 CPU = torch.device("cpu")
 NETWORK_DEVICES = ("mps", "xpu")  # checked at runtime; tests cover CUDA and the CPU, and DirectML is used only on request
-IMAGE_DEVICES = (
-    "cuda",
-    "mps",
-    "xpu",
-)  # ROCm is also called cuda; OpenCV is faster on CPUs, and DirectML lacks too many operations
+# ROCm is also called cuda. OpenCV is faster on CPUs, and DirectML lacks too many operations.
+IMAGE_DEVICES = ("cuda", "mps", "xpu")
 TINY = GPENConfig(128, 1 / 16, 1)  # has every kind of level, and takes a few milliseconds
 
 log = logging.getLogger(__name__)
@@ -65,11 +62,7 @@ def find_problem(check: DeviceCheck, device: torch.device) -> str | None:
     If memory runs out, torch's error is raised."""
     try:
         difference = max_difference(check, device)
-    except (
-        RuntimeError,
-        NotImplementedError,
-        TypeError,
-    ) as error:  # backends report missing operations with different exceptions
+    except (RuntimeError, NotImplementedError, TypeError) as error:  # backends differ in how they report missing operations
         if is_out_of_memory(error):
             raise
         return first_line(error) or type(error).__name__
@@ -147,16 +140,19 @@ def _run_network(device: torch.device) -> torch.Tensor:
 def _run_image_ops(device: torch.device) -> torch.Tensor:
     """[N]: results of all operations that differ between backends, concatenated."""
     image = torch.rand((3, 37, 50), generator=torch.Generator().manual_seed(7)).to(device)
-    turned = np.array([[0.8, -0.6, 9.0], [0.6, 0.8, -3.0]])
-    inside = torch.zeros((512, 512))
-    inside[100:300, 150:400] = 1
-    ways = [(scale, is_cubic) for scale in (0.4, 2.3) for is_cubic in (True, False)]
-    made = [warp(image, scale * turned, (40, 30), cubic=is_cubic, replicate=is_cubic) for scale, is_cubic in ways]
+    rotation = np.array([[0.8, -0.6, 9.0], [0.6, 0.8, -3.0]])
+    mask = torch.zeros((512, 512))
+    mask[100:300, 150:400] = 1
+    warped = [
+        warp(image, scale * rotation, (40, 30), cubic=is_cubic, replicate=is_cubic)
+        for scale in (0.4, 2.3)
+        for is_cubic in (True, False)
+    ]
     pixels = (image.permute(1, 2, 0)[None] * 255).round()  # CHW -> BHWC
-    kinds = (pixels.to(kind) for kind in (torch.uint8, torch.int32, torch.float32))
-    levels = [resize(kind, size) / 255 for kind in kinds for size in ((21, 16), (25, 18), (80, 59))]
-    made += [feather_edges(inside.to(device)), *levels, levels[0].rot90(1, (1, 2))]
-    return torch.cat([one.flatten() for one in made])
+    batches = [pixels.to(dtype) for dtype in (torch.uint8, torch.int32, torch.float32)]
+    resized = [resize(batch, size) / 255 for batch in batches for size in ((21, 16), (25, 18), (80, 59))]
+    results = [*warped, feather_edges(mask.to(device)), *resized, resized[0].rot90(1, (1, 2))]
+    return torch.cat([result.flatten() for result in results])
 
 
 NETWORK = DeviceCheck(

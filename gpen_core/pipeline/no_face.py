@@ -10,14 +10,14 @@ MIN_SIZE = min(one.min_size for one in SCALE_RANGE.values())
 
 def no_face_advice(smallest: float, largest: float) -> str:
     """Return the detectable sizes (shorter side of the box in pixels) and advice on what to try."""
-    return f"detectable faces: about {smallest:,.0f} to {largest:,.0f} px. Try {_changes(smallest)}"
+    return f"detectable faces: about {smallest:,.0f} to {largest:,.0f} px. Try {_suggestions(smallest)}"
 
 
 def what_to_try(smallest: float) -> str:
     """Return the advice without the sizes."""
-    return f"try {_changes(smallest)}"
+    return f"try {_suggestions(smallest)}"
 
 
-def _changes(smallest: float) -> str:
+def _suggestions(smallest: float) -> str:
     is_downscaled = smallest >= 1.1 * MIN_SIZE
     return "a lower confidence" + (", or a larger detection size for smaller faces" if is_downscaled else "")

@@ -270,7 +270,7 @@ class FaceRestorer:
             with run.timer.stage("upscale"):
                 upscaler = self.models.upscaler(options, notify)
                 limits = (max_memory, max_pixels)
-                inputs = [with_upscaled_background(frame, options, upscaler, notify, *limits) for frame in inputs]
+                inputs = [with_upscaled_background(one, options, upscaler, notify, *limits) for one in inputs]
         with run.timer.stage("detect"):
             sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache, max_pixels)
         for session in sessions:
@@ -282,7 +282,7 @@ class FaceRestorer:
             with run.timer.stage("identity"):
                 for session in sessions:
                     session.measure_identity(self.models.identity.embedder(notify))
-        return [self._build_result(repair, run) for repair in sessions]
+        return [self._build_result(session, run) for session in sessions]
 
     def start_sessions(
         self,
@@ -297,15 +297,15 @@ class FaceRestorer:
         device for later steps."""
         ForkGuard.check()
         people = self.models.identity.people(options, progress or no_progress)
-        sessions = [RestoreSession(frame, options, max_memory, people, max_pixels) for frame in inputs]
+        sessions = [RestoreSession(one, options, max_memory, people, max_pixels) for one in inputs]
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
-        requests = [(repair.image, repair.boxes) for repair in to_detect]
-        for repair, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, on_tick, upload_cache)):
-            repair.set_detections(faces)
-        for repair in sessions:
-            if repair.is_aligned:
-                repair.set_detections(())
+        requests = [(session.image, session.boxes) for session in to_detect]
+        for session, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, on_tick, upload_cache)):
+            session.set_detections(faces)
+        for session in sessions:
+            if session.is_aligned:
+                session.set_detections(())
         return sessions
 
     def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
