@@ -123,7 +123,7 @@ class RestoreSession:
         self.options = options
         self.people = people
         load = partial(load_encoded, max_memory=max_memory, max_pixels=max_pixels)
-        encoded = load(restore_input.image)
+        encoded = load(restore_input.image)  # later replaced by the background, whose metadata the result gets
         self.image = encoded.image
         self.crop_image = encoded.image
         """The image from which faces are cropped for the network."""
@@ -163,7 +163,7 @@ class RestoreSession:
             ]
             faces = skip_outside_boxes(faces, self.boxes)
         self.notes += missing_numbers(options.faces, len(faces))
-        faces = [self._within_region(face) for face in faces]
+        faces = [self._skip_outside_region(face) for face in faces]
         matches: list[PersonMatch | None] = []
         if self.people is not None:
             matches = self.people.match(self.image, faces)
@@ -197,19 +197,19 @@ class RestoreSession:
 
     def _source_and_target(self, landmarks: Landmarks, size: int) -> tuple[Alignment, Alignment] | str:
         """Return the alignments of a face in the image and in the target, or the reason why there is none."""
-        alignment = align_face(landmarks, size, self.options.template)
-        if self.is_aligned:
-            alignment = full_square(self.image.width, size)
+
+        def align(points: Landmarks, image: ImageData) -> Alignment | str:
+            return full_square(image.width, size) if self.is_aligned else align_face(points, size, self.options.template)
+
+        alignment = align(landmarks, self.image)
         if isinstance(alignment, str):
             return alignment
         if alignment.source_region(*self.image.size).empty:
             return "it is outside the image"
         if self.background_scale == (1.0, 1.0):
             return alignment, alignment
-        target = align_face(self._to_background(landmarks), size, self.options.template)
-        if self.is_aligned:
-            target = full_square(self.canvas.original.width, size)
-        # The aspect ratio of the background may differ slightly.
+        target = align(self._to_background(landmarks), self.canvas.original)
+        # It may have no alignment only there, because the aspect ratio of the background may differ slightly.
         return f"in the background {target}" if isinstance(target, str) else (alignment, target)
 
     def skip(self, number: int, reason: str) -> None:
@@ -258,7 +258,7 @@ class RestoreSession:
         changes = swap_detection.face_differences(self.before_swap, self.image, faces)
         return [_with_change(face, change) for face, change in zip(faces, changes)]
 
-    def _within_region(self, face: Face) -> Face:
+    def _skip_outside_region(self, face: Face) -> Face:
         region_mask = self.canvas.region_mask
         if region_mask is None or face.reason is not None or not np.isfinite(face.box).all():
             return face
