@@ -10,10 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
-from ..images.image import LUMA
+from ..images.image import LUMA, FloatImage
 from ..network import GPEN, RELEASED_SIZES, OnnxNetwork
 from ..network.memory_estimate import CACHE_STRIP_BYTES
 from ..options import AUTO
@@ -23,7 +22,6 @@ from ..weights.digest import WeightsOrigin
 from .devices import BatchPlan, plan_batches, run_with_oom_backoff
 from .lazy import Lazy
 
-FloatImage = NDArray[np.float32]
 Network = GPEN | OnnxNetwork
 Item = TypeVar("Item")
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
@@ -219,7 +217,7 @@ class SizeSelector:
         chosen = tuple(size for size in sorted(sizes) if present is None or size in present)
         self.sizes = chosen or (max(sizes),)
         self._suitable_sizes = tuple(sizes)
-        self._is_fetching = not chosen
+        self._downloads_largest = not chosen
         self.dtype = dtype
         self.on_unload: Callable[[Sequence[torch.nn.Module]], None] = _ignore_unload
         """Called with the unloaded networks; see `FaceRestorer.set_unload_callback`."""
@@ -253,7 +251,7 @@ class SizeSelector:
         better = select_size(side, self._suitable_sizes)
         if better > size:
             return f"GPEN-BFR-{better} would suit some faces better than GPEN-BFR-{size}, but its file is missing."
-        if better < size and self._is_fetching:
+        if better < size and self._downloads_largest:
             return f"GPEN-BFR-{better} would restore these faces faster than GPEN-BFR-{size}, but its file is missing."
         return None
 
