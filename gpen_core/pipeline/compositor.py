@@ -21,10 +21,8 @@ from .inputs import RestoreSession
 
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
 
-MASK_NOUN, FEATHERED_MASK_HINT = (
-    "face's mask",
-    "choose feathered masks",
-)  # for out-of-memory errors: what needed the memory, and how to need less
+# For out-of-memory errors: what needed the memory, and how to need less.
+MASK_NOUN, FEATHERED_MASK_HINT = "face's mask", "choose feathered masks"
 
 
 @dataclass(frozen=True, eq=False)

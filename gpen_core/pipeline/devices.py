@@ -205,9 +205,8 @@ def memory_budget(device: torch.device, max_memory: int | None) -> int | None:
     if device.type in ("cuda", "xpu"):
         backend: Any = getattr(torch, device.type)
         if hasattr(backend, "mem_get_info"):  # for xpu in torch 2.7 and newer
-            cached = backend.memory_reserved(device) - backend.memory_allocated(
-                device
-            )  # memory that torch has cached and will reuse
+            # Memory that torch has cached and will reuse.
+            cached = backend.memory_reserved(device) - backend.memory_allocated(device)
             budgets.append(int((backend.mem_get_info(device)[0] + cached) * FREE_MEMORY_FRACTION))
     return min(budgets, default=None)
 

@@ -55,9 +55,7 @@ class Lazy(Generic[Loaded]):
         try:
             return self._load(progress)
         except WeightsError as error:
-            self._failure = type(error)(
-                *error.args
-            )  # a copy, because the traceback would keep the caller's images in memory
+            self._failure = type(error)(*error.args)  # without the traceback, which would keep the caller's images in memory
             raise
 
 

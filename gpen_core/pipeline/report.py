@@ -56,7 +56,7 @@ class RuntimeInfo:
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> RuntimeInfo:
-        """Read a row of `astuple`, after a way that turns tuples into lists."""
+        """Read the `astuple` of another one. Its tuples may have become lists, as in JSON."""
         sizes, device, dtype, weights = row
         return cls(tuple(sizes), device, dtype, tuple(weights))
 

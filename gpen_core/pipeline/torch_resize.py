@@ -8,9 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-MAX_BAND_VALUES = (
-    1 << 23
-)  # values of a band, which has the output's height and the input's width: with their sum about 80 MB
+# Values of a band, which has the output's height and the input's width. With their sum they need about 80 MB.
+MAX_BAND_VALUES = 1 << 23
 MIN_COVERAGE = 1e-3  # of a pixel: OpenCV ignores pixels that a cell covers less
 
 

@@ -30,11 +30,11 @@ class Upload(Generic[Made]):
     """The result of an upload, which may still run."""
 
     def __init__(self, made: Made, device: torch.device, finished: Any = None) -> None:
-        """`finished`: the event on the device after which the result is complete; None if it is."""
+        """`finished`: the event on the device at the end of the upload; None if it has ended."""
         self._made, self._device, self._finished = made, device, finished
 
     def get(self) -> Made:
-        """Return the result. What the calling thread then gives to the device waits for the upload; the thread does not."""
+        """Return the result without waiting. The device runs later work of this thread after the upload has ended."""
         if self._finished is not None:
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._finished)

@@ -224,7 +224,6 @@ def _estimate_bytes(image: ImageData, size: tuple[int, int], upscaler: Upscaler 
     channels = image.pixels.shape[2] + (image.alpha is not None)
     pixels = size[0] * size[1]
     network_pixels = 0 if upscaler is None else image.width * image.height * upscaler.scale**2
-    intermediate = (
-        12 * (network_pixels + 2 * pixels) if network_pixels not in (0, pixels) else 0
-    )  # float32 RGB: the output, resized and clipped
+    # The network's output, resized and clipped, in float32 RGB.
+    intermediate = 12 * (network_pixels + 2 * pixels) if network_pixels not in (0, pixels) else 0
     return pixels * memory_estimate.bytes_per_pixel(channels * image.pixels.itemsize) + intermediate
