@@ -55,16 +55,22 @@ class Canvas:
             weight = warp(mask, crop_to_region_matrix(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the math
         neighbors = self.register_overlaps(alignment, region)
-        full = np.float32(strength) if self.region_mask is None else np.float32(strength) * self.region_mask[region.slices]
-        before = self.mask[region.slices]
-        share = _share(weight, before, full, alignment, neighbors, region) if neighbors and before.any() else None
-        weight *= full
+        max_weight: FloatImage | np.float32 = np.float32(strength)
+        if self.region_mask is not None:
+            max_weight = max_weight * self.region_mask[region.slices]
+        previous = self.mask[region.slices]
+        share = (
+            _overlap_share(weight, previous, max_weight, alignment, neighbors, region)
+            if neighbors and previous.any()
+            else None
+        )
+        weight *= max_weight
         touched = weight > 0
         if not touched.any():
             return
         if not grain:  # which is measured in the whole square
             inner = _bounding_box(touched)
-            weight, before, touched = weight[inner.slices], before[inner.slices], touched[inner.slices]
+            weight, previous, touched = weight[inner.slices], previous[inner.slices], touched[inner.slices]
             share = None if share is None else share[inner.slices]
             region = Region(region.x0 + inner.x0, region.y0 + inner.y0, region.x0 + inner.x1, region.y0 + inner.y1)
         size = (region.x1 - region.x0, region.y1 - region.y0)
@@ -74,8 +80,8 @@ class Canvas:
             grains.add_grain(self.original, alignment, region, restored, weight, grain)
         original = self.original.crop_rgb(region)
         if share is not None:
-            restored = self._blend_overlap(region, original, restored, share, before)
-            np.maximum(weight, before, out=weight)
+            restored = self._mix_overlap(region, original, restored, share, previous)
+            np.maximum(weight, previous, out=weight)
         self._make_writable()
         amount = cv2.merge((weight, weight, weight))  # NumPy is slow if an array has no channels
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
@@ -83,7 +89,7 @@ class Canvas:
         original *= np.subtract(1, amount, out=amount)
         original += restored
         self.result.paste(region, original, touched)
-        cv2.copyTo(weight, touched.view(np.uint8), before)  # three times as fast as NumPy's
+        cv2.copyTo(weight, touched.view(np.uint8), previous)  # three times as fast as NumPy's
 
     def register_overlaps(self, alignment: Alignment, region: Region) -> list[Alignment]:
         """Record a face that will be pasted into `region` and return the earlier faces whose regions overlap it."""
@@ -109,17 +115,17 @@ class Canvas:
         if self.result is self.original:
             self.result = self.original.writable()
 
-    def _blend_overlap(
-        self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, before: FloatImage
+    def _mix_overlap(
+        self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, previous: FloatImage
     ) -> FloatImage:
         """Mix the restored colors of two overlapping faces; `share` is the new face's part."""
-        covered = before > 0
-        amount = before[covered][:, None]
-        others = (self.result.crop_rgb(region)[covered] - original[covered] * (1 - amount)) / amount
-        new = share[covered][:, None]
+        overlap = previous > 0
+        amount = previous[overlap][:, None]
+        others = (self.result.crop_rgb(region)[overlap] - original[overlap] * (1 - amount)) / amount
+        new = share[overlap][:, None]
         # The division by a small amount enlarges rounding errors; the amount that the result is multiplied by later is as
         # small.
-        restored[covered] = restored[covered] * new + np.clip(others, 0, 1) * (1 - new)
+        restored[overlap] = restored[overlap] * new + np.clip(others, 0, 1) * (1 - new)
         return restored
 
 
@@ -128,25 +134,25 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Region:
     return Region(x, y, x + width, y + height)
 
 
-def _share(
+def _overlap_share(
     weight: FloatImage,
-    before: FloatImage,
-    full: FloatImage | np.float32,
+    previous: FloatImage,
+    max_weight: FloatImage | np.float32,
     alignment: Alignment,
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> FloatImage:
     """Return the new face's share [h, w] of the restored color where earlier faces overlap it; the nearer face is on top."""
-    old = np.divide(before, full, out=np.zeros_like(before), where=np.asarray(full) > 0)
+    old = np.divide(previous, max_weight, out=np.zeros_like(previous), where=np.asarray(max_weight) > 0)
     np.clip(old, 0, 1, out=old)
-    others = np.minimum.reduce([_distance(one, region) for one in neighbors])
-    nearer = 1 / (1 + np.exp(STEEPNESS * (_distance(alignment, region) - others)))
+    others = np.minimum.reduce([_center_distance(one, region) for one in neighbors])
+    nearer = 1 / (1 + np.exp(STEEPNESS * (_center_distance(alignment, region) - others)))
     on_top = weight * (1 - old * (1 - nearer))
     below = old * (1 - weight * nearer)
     return np.asarray(np.divide(on_top, on_top + below, out=np.zeros_like(weight), where=weight > 0), np.float32)
 
 
-def _distance(alignment: Alignment, region: Region) -> FloatImage:
+def _center_distance(alignment: Alignment, region: Region) -> FloatImage:
     """Return the distance [h, w] of each pixel from the center of the face's square, in sides of that square."""
     middle = (alignment.size - 1) / 2
     x0, y0 = alignment.inverse @ (middle, middle, 1)

@@ -111,7 +111,7 @@ def _overlap_share(
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> torch.Tensor:
-    """[h, w]: the weight of the new face where faces overlap, like the function in `blend`."""
+    """[h, w]: the weight of the new face where faces overlap, like `blend._overlap_share`."""
     max_weight = torch.as_tensor(max_weight, dtype=torch.float32, device=weight.device)
     old = torch.where(
         max_weight > 0, previous / max_weight.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros_like(previous)
