@@ -92,7 +92,7 @@ def photo_residual(image: ImageData) -> float:
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     coarse = resize(image.pixels, scaled_size(image.size, min(max(image.size), COARSE_RATIO * max(size))))
     small = np.asarray(resize(np.asarray(coarse, np.float32), size) / np.float32(image.max_value), np.float32)
-    fit = _fit_line(small, np.ones(small.shape[:2], bool), SMOOTHING)
+    fit = _fit_curve(small, np.ones(small.shape[:2], bool), SMOOTHING)
     return 0.0 if fit.chroma < GRAY_CHROMA else fit.correlated_residual(LAG)
 
 
@@ -104,14 +104,14 @@ def fit_tone(crop: FloatImage, photo: float = math.inf) -> tuple[ToneCurve, bool
     skin of the same brightness; in a gray or sepia photo nothing does. If the whole photo is in one tone, noise does not
     count as color."""
     small = resize(crop, (TONE_SIZE, TONE_SIZE))
-    fit = _fit_line(small, ellipse_radius(TONE_SIZE, CENTER, HALF_AXES) <= 1)
+    fit = _fit_curve(small, ellipse_radius(TONE_SIZE, CENTER, HALF_AXES) <= 1)
     if fit.chroma < GRAY_CHROMA:
         return ToneCurve(np.array([0.0, 1.0]), np.zeros((2, 3))), True
     is_in_tone = photo <= MAX_PHOTO_RESIDUAL and fit.correlated_residual(FACE_LAG) <= MAX_FACE_RESIDUAL
     return fit.tone, bool(is_in_tone or fit.residual <= MAX_TONE_RESIDUAL)
 
 
-def _fit_line(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1) -> _ToneFit:
+def _fit_curve(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1) -> _ToneFit:
     """Fit a tone curve to those `colors` [H, W, 3] (RGB in [0, 1]) that are `inside` [H, W].
 
     `smoothing` is the side in px of the box filter for both the curve's colors and the image's colors before they are
@@ -125,9 +125,9 @@ def _fit_line(colors: FloatImage, inside: NDArray[np.bool_], smoothing: int = 1)
     if smoothing > 1:
         weights = np.asarray(cv2.blur(weights, (smoothing, smoothing)), np.float64).reshape(weights.shape)
         chroma = np.asarray(cv2.blur(chroma, (smoothing, smoothing)), np.float64)
-    line = _least_squares(weights[inside], chroma[inside])
-    rest = np.where(inside[..., None], chroma - weights @ line, np.nan)
-    return _ToneFit(ToneCurve(knots, line), rest, _rms_length(chroma[inside]), float(values.std()))
+    knot_chroma = _least_squares(weights[inside], chroma[inside])
+    rest = np.where(inside[..., None], chroma - weights @ knot_chroma, np.nan)
+    return _ToneFit(ToneCurve(knots, knot_chroma), rest, _rms_length(chroma[inside]), float(values.std()))
 
 
 def _least_squares(weights: NDArray[np.float64], chroma: NDArray[np.float64]) -> NDArray[np.float64]:

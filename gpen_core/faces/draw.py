@@ -22,6 +22,8 @@ WHITE = (255, 255, 255)
 # Height of a number: fraction of the face's shorter side, minimum and maximum fraction of the image's longer side,
 # minimum in px.
 NUMBER_HEIGHT, MIN_HEIGHT, MAX_HEIGHT, MIN_HEIGHT_PX = 0.14, 0.01, 0.045, 11
+LINE_WIDTH = 1 / 9  # of a number's height
+MAX_COORDINATE = 1e6  # px: OpenCV draws with 32-bit integers
 GLYPH_SIZE = 96  # px: numbers are drawn large, then downscaled
 
 
@@ -42,7 +44,7 @@ def draw_crop_boxes(image: RGB8, squares: Mapping[int, tuple[Face, Alignment]]) 
     drawn: Any = image.copy()
     for face, alignment in squares.values():
         corners = _crop_corners(alignment)
-        thick = max(1, round(_label_height(drawn, face) / 9))
+        thick = _line_width(drawn, face)
         for color, more in ((WHITE, 2 * max(1, thick // 3)), (SELECTED_COLOR, 0)):
             cv2.polylines(drawn, [corners], True, color, thick + more, cv2.LINE_AA)
             cv2.line(drawn, corners[0], corners[1], color, 2 * thick + more, cv2.LINE_AA)
@@ -56,7 +58,7 @@ def _crop_corners(alignment: Alignment) -> Any:
     low, high = -0.5, alignment.size - 0.5
     corners = np.array([[low, low], [high, low], [high, high], [low, high]])
     xy = corners @ alignment.inverse[:, :2].T + alignment.inverse[:, 2]
-    return np.rint(np.clip(xy, -1e6, 1e6)).astype(np.int32)
+    return np.rint(np.clip(xy, -MAX_COORDINATE, MAX_COORDINATE)).astype(np.int32)
 
 
 def _face_color(face: Face) -> tuple[int, int, int]:
@@ -64,12 +66,12 @@ def _face_color(face: Face) -> tuple[int, int, int]:
 
 
 def _draw_outline(drawn: Any, face: Face) -> None:
-    thick = max(1, round(_label_height(drawn, face) / 9))
+    thick = _line_width(drawn, face)
     (x0, y0), (x1, y1) = _box_corners(face)
     for color, width in ((WHITE, thick + 2 * max(1, thick // 3)), (_face_color(face), thick)):
         cv2.rectangle(drawn, (x0, y0), (x1, y1), color, width)
     for x, y in face.landmarks:
-        if np.isfinite((x, y)).all() and max(abs(x), abs(y)) < 1e6:
+        if np.isfinite((x, y)).all() and max(abs(x), abs(y)) < MAX_COORDINATE:
             for color, radius in ((WHITE, thick + 1), (_face_color(face), thick)):
                 cv2.circle(drawn, (round(x), round(y)), radius, color, cv2.FILLED, cv2.LINE_AA)
 
@@ -95,8 +97,12 @@ def _label_height(drawn: Any, face: Face) -> int:
     return int(max(MIN_HEIGHT_PX, min(max(NUMBER_HEIGHT * side, MIN_HEIGHT * longest), MAX_HEIGHT * longest)))
 
 
+def _line_width(drawn: Any, face: Face) -> int:
+    return max(1, round(_label_height(drawn, face) * LINE_WIDTH))
+
+
 def _box_corners(face: Face) -> tuple[tuple[int, int], tuple[int, int]]:
-    x0, y0, x1, y1 = (round(float(v)) for v in np.clip(np.nan_to_num(face.box), -1e6, 1e6))
+    x0, y0, x1, y1 = (round(float(v)) for v in np.clip(np.nan_to_num(face.box), -MAX_COORDINATE, MAX_COORDINATE))
     return (x0, y0), (x1, y1)
 
 

@@ -27,10 +27,10 @@ from .spectrum import OPPONENT, PATCH_SIZES, RING_CENTERS, Spectrum, estimate_no
 
 Matrix = NDArray[np.float64]
 
-RING_RATIO = 1.2  # of the frequencies of two neighboring rings
+RING_RATIO = 1.2  # ratio of the frequencies of two neighboring rings
 LOWEST = 2.0  # cycles per crop: the center of the first ring; color and light below it always follow the input
 MIN_CUTOFF = 3.0  # cycles per crop
-CUTOFF_STEP = 1.06  # of the cutoffs that are tried
+CUTOFF_STEP = 1.06  # ratio of two neighboring cutoffs that are tried
 # Blurred to a half in amplitude, a frequency has a quarter of its power. A network that doubles a frequency is therefore
 # not taken for a blurred input.
 BLURRED_POWER = 0.25
@@ -38,8 +38,9 @@ MIN_EVIDENCE = 0.5  # of the noise: if `BLURRED_POWER` of the network's power is
 HALF_GAIN_SIGMA = math.sqrt(math.log(2) / 2) / math.pi  # px: a Gaussian of this deviation halves 1 cycle per px
 MIN_SIGMA = 4.0  # px: a wider Gaussian is computed on a reduced crop
 LIGHT, COLOR = LUMA[None].astype(np.float64), OPPONENT[1:]  # axes of luminance, and of color without it
-# How much noise and blocks count that come back, relative to errors that stay: on smooth skin they are seen first, and
-# JPEG's blocks are twice as large in color.
+# A correction brings back some of the input's noise and JPEG blocks. Weights of their power, in this order, relative to
+# the power of the network's errors that stay: on smooth skin, noise and blocks are seen first. Blocks are twice as large
+# in color.
 LIGHT_WEIGHTS, COLOR_WEIGHTS = (2.0, 4.0), (4.0, 8.0)
 BLOCK = 8  # px: side of JPEG's blocks
 TRIMMED = 0.8  # quantile of squared differences: larger ones are edges of the face, not of blocks
@@ -61,7 +62,7 @@ class Reliability:
     blur: float
     """The frequency that the input shows at half its amplitude."""
     cutoff: float
-    """The frequency of which half is used; above it is more noise than there is to correct."""
+    """The frequency at which half of the network's error is corrected. Above it, noise outweighs the error."""
     color_cutoff: float
     """The same for color without luminance."""
 

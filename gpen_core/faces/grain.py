@@ -87,8 +87,8 @@ def _face_noise(restored: FloatImage, alignment: Alignment, region: Region) -> S
 
 def _patch_grid(region: Region, square: Alignment | None = None) -> tuple[int, list[tuple[int, int]]]:
     """Return the patch side and the patches' corners (x, y), evenly over the region or over its part inside a face's
-    square."""
-    side, places = PATCH_SIZES[0], list[tuple[int, int]]()
+    square. The side is the smallest of `PATCH_SIZES` if fewer than `MIN_PATCHES` fit."""
+    places: list[tuple[int, int]] = []
     for side in PATCH_SIZES:
         width, height = region.x1 - region.x0 - side + 1, region.y1 - region.y0 - side + 1
         if width < 1 or height < 1:

@@ -26,14 +26,16 @@ EDGE_TOLERANCE = 0.8  # px at SIZE by which edges may have moved
 MIN_AREA = 0.004  # of the crop: smaller spots are ignored
 CLOSING_RADIUS = 5  # px at SIZE: gaps up to twice as wide are closed
 DILATION = 1.5  # px at SIZE
-# Each channel is fitted by itself, the luminance, its gradients in x and y, its Laplacian and a constant. Without any
-# change their factors are PRIOR. They may differ from it by PRIOR_LIMITS.
-# That allows a tint, less contrast or no color, a shift by one pixel, and another sharpness and brightness.
+# Each channel of the input is fitted by six images of the restored crop: the same channel, the luminance, the channel's
+# gradients in x and y, its Laplacian and a constant. Without any change their factors are PRIOR. They may differ from it by
+# PRIOR_LIMITS. That allows a tint, less contrast or no color, a shift by one pixel, and another sharpness and brightness.
 PRIOR = np.array([1.0, 0, 0, 0, 0, 0])
 PRIOR_LIMITS = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.4])
 RIDGE = 0.003  # how strongly the factors are pulled to PRIOR, relative to each image's power
 OUTSIDE_WEIGHT = 0.3  # weight outside the inner face
 ITERATIONS = 6
+MAD_TO_DEVIATION = 1.4826  # standard deviation of a normal distribution, per median absolute deviation
+MIN_DEVIATION = 0.02  # of the residual, which keeps the weights of a perfect fit finite
 ROBUST_SCALE = 1.5  # deviations: beyond it, a pixel's weight in the fit falls quickly
 
 
@@ -48,7 +50,7 @@ def occlusion_mask(crop: FloatImage, restored: FloatImage) -> FloatImage:
         return np.zeros((MASK_SIZE, MASK_SIZE), np.float32)
     size = 2 * CLOSING_RADIUS + 1
     closed = cv2.morphologyEx(occluded, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
-    outside = cv2.distanceTransform((closed == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    outside = cv2.distanceTransform((closed == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     soft = np.clip(1.5 + DILATION - outside, 0, 1).astype(np.float32)
     return np.asarray(np.clip(resize(soft, (MASK_SIZE, MASK_SIZE), "cubic"), 0, 1), np.float32)
 
@@ -70,8 +72,8 @@ def residual_map(crop: FloatImage, restored: FloatImage) -> Matrix:
         left = np.stack([_fit_residual(columns[c], after[..., c], robust_weight) for c in range(3)], axis=2)
         faded = np.sqrt(min(1.0, (_contrast(after - left, weight) + MIN_CONTRAST**2) / contrast**2))
         rest = np.sqrt((left**2).mean(2)) / (faded * (contrast + EDGE_TOLERANCE * edges))
-        scale = 1.4826 * np.median(rest[weight > 0.5]) + 0.02
-        robust_weight = weight / (1 + (rest / (ROBUST_SCALE * scale)) ** 2) ** 2
+        deviation = MAD_TO_DEVIATION * np.median(rest[weight > 0.5]) + MIN_DEVIATION
+        robust_weight = weight / (1 + (rest / (ROBUST_SCALE * deviation)) ** 2) ** 2
     return np.asarray(rest)
 
 

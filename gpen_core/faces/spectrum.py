@@ -3,7 +3,7 @@
 The estimator uses small patches. It subtracts the smooth shading of each and splits the rest into frequency rings. If a
 patch contains only noise, its energy in each ring is chi-squared around the noise level; structure only adds energy.
 A patch counts for one ring if it looks like noise in all *other* rings, so that the choice does not bias the measurement.
-The lower third of these patches gives the noise level.
+The 30 % quantile of these patches' energies gives the noise level.
 
 After Liu, Tanaka and Okutomi, "Single-Image Noise Level Estimation for Blind Denoising", IEEE TIP 22(12), 2013 (weakly
 textured patches, chosen by their energy's distribution in alternation with the level), and Ponomarenko et al., "An
