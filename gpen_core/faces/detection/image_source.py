@@ -16,6 +16,8 @@ from ...images.resize import resize_longest
 from ..align import Alignment, crop_face
 from .rotation import rotate90
 
+BORDER = 32  # px around a level: the stride of the network's coarsest features
+
 ImageBatch = FloatImage | torch.Tensor
 """[B, H, W, 3] BGR in [0, 255]; a tensor is on the detector's device."""
 
@@ -29,8 +31,6 @@ class ImageSource(Protocol):
     def crops(self, wanted: Sequence[tuple[int, Alignment]]) -> ImageBatch:
         """Return square crops of one size, made as by `align.crop_face`. A crop outside its image is black."""
 
-
-BORDER = 32  # px around a level: the stride of the network's coarsest features
 
 ImageSourceFactory = Callable[[Sequence[ImageData], Sequence[int]], ImageSource]
 """Arguments: images of equal size, and the longer side of each level in descending order (see `pyramid.pyramid_sizes`)."""

@@ -19,6 +19,7 @@ LEVEL_RATIO = 3  # between levels: all levels below the first together have 1/8 
 ASPECT_RATIO = 0.75  # `detection_size` is the longer side of a 4:3 image
 MAX_RATIO = 400  # of the sides: a strip of about 90 px shows no faces, and its borders cost as much as the strip
 NMS_IOU = 0.4  # boxes that overlap more are the same face, as in RetinaFace's own suppression
+DISJOINT_IOS = 0.2  # of the smaller box: boxes that overlap less are separate faces
 NESTED_IOS = 0.6  # of the smaller box: above it, the box is inside the other
 
 
@@ -176,10 +177,10 @@ def suppress_nested(rows: Detections) -> Detections:
 
 
 def _count_disjoint(rows: Detections) -> int:
-    """Count the boxes that do not substantially overlap an already counted box."""
+    """Count the boxes, except those that overlap an already counted one by more than `DISJOINT_IOS`."""
     kept: list[int] = []
     for n in range(len(rows)):
-        if not (iou_and_ios(rows[n], rows[kept])[1] > 0.2).any():
+        if not (iou_and_ios(rows[n], rows[kept])[1] > DISJOINT_IOS).any():
             kept.append(n)
     return len(kept)
 

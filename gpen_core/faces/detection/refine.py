@@ -196,11 +196,11 @@ def search_box(
     User-supplied boxes are trusted, so a lower confidence is enough. Boxes without area or outside the image contain no
     face."""
     confidence = min(confidence, BOX_CONFIDENCE)
-    jobs = [box for box in boxes if _overlaps_image(box, size)]
+    boxes = [box for box in boxes if _overlaps_image(box, size)]
     angles = (0.0, *EXTRA_ROTATIONS) if allow_rotation else (0.0,)
-    crops = [_box_crop(box, image_index, angle) for box in jobs for angle in angles]
+    crops = [_box_crop(box, image_index, angle) for box in boxes for angle in angles]
     uncertain = []
-    for n, box in enumerate(jobs):
+    for n, box in enumerate(boxes):
         some = _detect_in_crops(crops[n * len(angles) : (n + 1) * len(angles)], detect_crops, partial(_is_in_box, box))
         best = max((one for one in some if one is not None), key=lambda one: one.quality, default=None)
         if best is not None and best.residual <= MAX_POSE_RESIDUAL:
@@ -284,9 +284,9 @@ def _resolve_all(uncertain: Sequence[_Uncertain], detect_crops: DetectCropsFn, c
     pending = list(uncertain)
     for _ in range(MAX_ROUNDS):
         each = [doubt.next_crops() for doubt in pending]
-        results = iter(_detect_in_crops([look for looks in each for look in looks], detect_crops, None))
-        for doubt, looks in zip(pending, each):
-            doubt.resolve([next(results) for _ in looks], confidence)
+        results = iter(_detect_in_crops([request for requests in each for request in requests], detect_crops, None))
+        for doubt, requests in zip(pending, each):
+            doubt.resolve([next(results) for _ in requests], confidence)
         pending = [doubt for doubt in pending if doubt.next_angles]
 
 
@@ -295,20 +295,20 @@ def _detect_in_crops(
 ) -> list[_Refined | None]:
     """Return each crop's best row: of those that pass `accepts` if it is given, else of those near the crop's center."""
     out: list[_Refined | None] = []
-    alignments = [look.alignment() for look in crops]
-    wanted = [(look.image_index, alignment) for look, alignment in zip(crops, alignments)]
+    alignments = [request.alignment() for request in crops]
+    wanted = [(request.image_index, alignment) for request, alignment in zip(crops, alignments)]
     min_size = REFINED_SIZES[0] if accepts is None else 0.0
     starts = range(0, len(wanted), BATCH_SIZE)
     passes = prefetch_one(detect_crops(wanted[start : start + BATCH_SIZE], min_size) for start in starts)
-    for look, alignment, rows in zip(crops, alignments, chain.from_iterable(passes)):
-        near = _near_center(rows, look.size) if accepts is None else np.ones(len(rows), bool)
+    for request, alignment, rows in zip(crops, alignments, chain.from_iterable(passes)):
+        near = _near_center(rows, request.size) if accepts is None else np.ones(len(rows), bool)
         pose = estimate_pose(rows[:, 5:])
         detections = [
             _Refined(
-                _to_image_coords(row, alignment.inverse, look.is_mirrored),
-                look.angle,
+                _to_image_coords(row, alignment.inverse, request.is_mirrored),
+                request.angle,
                 float(pose.residual[n]),
-                float(-pose.roll[n] if look.is_mirrored else pose.roll[n]),
+                float(-pose.roll[n] if request.is_mirrored else pose.roll[n]),
             )
             for n, row in enumerate(rows)
             if near[n]

@@ -11,19 +11,18 @@ from ..face import Box
 from .image_source import BORDER, ImageBatch
 from .pyramid import ScaleRange
 
-# Of the box, on each side: what surrounds a face, and how much it may have moved. Landmarks then differ from those of the
-# whole level by less than if the image moves by some pixels.
+# Margin on each side, as a fraction of the box's side: context for the network, and room for a face that has moved.
+# Landmarks then differ from those of the whole level by less than if the image moves by some pixels.
 MARGIN = 0.75
-MAX_SHARE = 0.5  # of the level: beyond, it is searched as a whole
+MAX_SHARE = 0.5  # of the level's area: if the windows need more, the level is searched as a whole
 
 
 def search_windows(boxes: Sequence[Box], size: tuple[int, int], side: int, scale_range: ScaleRange) -> list[Region] | None:
     """Return disjoint windows around these boxes of an image of this (width, height), in pixels of a level whose longer
-    side is `side`. None: so large a part of it is needed that it is better searched as a whole.
+    side is `side`. None if they need more than `MAX_SHARE` of the level.
 
-    Boxes that are larger than the `accurate` range are left out: further levels show such faces, too, and whatever level
-    shows them, they are refined. Windows begin on the grid of the network's coarsest
-    features, so that they show a face as the whole level does."""
+    Boxes above the `accurate` range are left out: smaller levels show such faces, too, and they are refined in any case.
+    Windows begin on the grid of the network's coarsest features, so that they show a face as the whole level does."""
     scale = side / max(size)
     width, height = (max(1, round(length * scale)) for length in size)
     rows = np.array(boxes, np.float64).reshape(-1, 4) * scale
