@@ -125,11 +125,10 @@ class Sources:
         """Whether a folder that may be one input contains inputs."""
         if any(same_file_key(one) != excluded for one in image_files(top, None, self.kind)):
             return True
-        return self.recursive and any(_has_inputs_below(str(one), self.kind) for one in _subfolders(top))
+        return self.recursive and any(_has_inputs_below(str(one), self.kind) for one in _subfolders(top, excluded))
 
     def _count_subfolders(self, top: Path, excluded: str | None) -> None:
-        others = [one for one in _subfolders(top) if same_file_key(one) != excluded]
-        if count := sum(_has_inputs_below(str(one), self.kind) for one in others):
+        if count := sum(_has_inputs_below(str(one), self.kind) for one in _subfolders(top, excluded)):
             self.left_out[SUBFOLDERS] += count
 
     def _walk(self, folder: Path, prefix: str, excluded: str | None) -> Iterator[InputItem]:
@@ -137,9 +136,8 @@ class Sources:
         which could form cycles."""
         for path in image_files(folder, self.left_out, self.kind):
             yield InputItem(str(path), prefix + path.name)
-        for subfolder in _subfolders(folder):
-            if same_file_key(subfolder) != excluded:
-                yield from self._walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
+        for subfolder in _subfolders(folder, excluded):
+            yield from self._walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
 
     def _glob_items(self, pattern: str) -> list[InputItem]:
         found = map(Path, sorted(glob.glob(pattern, recursive=True)))
@@ -222,10 +220,11 @@ def left_out_text(left_out: Counter[str], kind: InputKind = IMAGES) -> str:
     return ", ".join(parts)
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def _subfolders(folder: Path, excluded: str | None) -> list[Path]:
+    """Return the folders in a folder, without hidden and linked ones and the one with the key `excluded`."""
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
-    return [folder / name for name in names]
+    return [one for name in names if same_file_key(one := folder / name) != excluded]
 
 
 def below_static_prefix(path: Path, pattern: str) -> str:

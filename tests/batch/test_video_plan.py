@@ -87,6 +87,14 @@ def test_a_folder_of_frames_is_one_video():
     assert names("shots/one") == [("shots/one/restored.mp4", "out/restored.mp4")]
 
 
+def test_results_in_a_folder_of_frames_are_no_inputs_of_the_next_run():
+    frames("shot")
+    for _ in range(2):
+        given = {"out": "shot/out", "is_folder": True, "recursive": True}
+        assert names("shot", **given) == [("shot", "shot/out/shot.mp4")]
+        files("shot/out/shot.mp4")
+
+
 def test_with_recursive_images_above_videos_are_no_frames():
     frames("library", 1)
     files("library/deep/a.mp4")
