@@ -136,6 +136,8 @@ class Download:
         infos = {source: self._fetch_info(source) for source in self.entry.sources if source.publishes_digest}
         digests = tuple(dict.fromkeys(known.sha256 for known in infos.values() if known.sha256))
         vouched = [_Candidate(s, replace(k, validator=None), (k.sha256,), PUBLISHED) for s, k in infos.items() if k.sha256]
+        # If the publishers agree on one source, a mirror's file must have its digest and length. With several, it must have
+        # one of their digests, and its length is asked for.
         if len(vouched) == 1:
             yield from (replace(vouched[0], source=s) for s in mirrors)
         elif digests:
@@ -155,7 +157,7 @@ class Download:
     def _fetch_from(self, candidate: _Candidate) -> None:
         self._raise_if_changed(candidate.source, candidate.digests)
         announced = candidate.known.bytes or 0
-        if announced > max(self.entry.max_size, self.entry.bytes or 0):
+        if announced > self.entry.max_size:
             raise SourceError(f"announced {announced:,} bytes, far more than the file can have")
         partial = acquire(self.target, candidate.identity)
         try:

@@ -136,17 +136,17 @@ def _pool_classes(on_connect: Callable[[socket.socket], None]) -> dict[str, type
         __qualname__ = "Plain"  # shown in errors; `describe_error` removes it
 
         def _new_conn(self) -> socket.socket:
-            line = super()._new_conn()
-            on_connect(line)
-            return line
+            connection = super()._new_conn()
+            on_connect(connection)
+            return connection
 
     class Secure(HTTPSConnection):
         __qualname__ = "Secure"
 
         def _new_conn(self) -> socket.socket:  # before TLS, whose handshake can be slow, too
-            line = super()._new_conn()
-            on_connect(line)
-            return line
+            connection = super()._new_conn()
+            on_connect(connection)
+            return connection
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

@@ -153,7 +153,9 @@ def _config(graph: OnnxGraph, names: _Names) -> GPENConfig:
 
     Each level has three modulated convolutions, and two more come before the first level."""
     convolutions = sum(1 for _ in _uses(graph, names, MODULATED))
-    sizes = [4 << level for level in range(20) if convolutions == 2 + 3 * level or names.tensor(_last(names, level))]
+    sizes = [
+        4 << level for level in range(20) if convolutions == 2 + 3 * level or names.tensor(_last_kernel_name(names, level))
+    ]
     size = max(sizes, default=0)
     if size not in RELEASED_SIZES:
         raise UnsafeCheckpoint(f"{NOT_GPEN}: its layers match none of the sizes {', '.join(map(str, RELEASED_SIZES))}")
@@ -164,7 +166,8 @@ def _config(graph: OnnxGraph, names: _Names) -> GPENConfig:
     return GPENConfig(size, narrow, int(multiplier))
 
 
-def _last(names: _Names, level: int) -> str:
+def _last_kernel_name(names: _Names, level: int) -> str:
+    """Return the name of the last convolution's kernel in a generator whose highest level is this one."""
     return f"{names.prefix}generator.convs.{2 * level - 1}.conv.weight"
 
 

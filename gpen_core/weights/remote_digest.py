@@ -25,6 +25,7 @@ class RemoteDigest:
     sha256: str | None = None
     bytes: int | None = None
     validator: str | None = None
+    """See `request.get_validator`."""
 
 
 def fetch_info(source: Source, policy: RetryPolicy, on_tick: OnTick = lambda: None) -> RemoteDigest:

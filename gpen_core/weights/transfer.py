@@ -181,6 +181,7 @@ class _StallGuard:
         self.since, self.received = time.monotonic(), 0
 
     def check(self, count: int) -> None:
+        """Add `count` received bytes. Raises `SourceError` if the last window was too slow, see `RetryPolicy.is_slow`."""
         self.received += count
         elapsed = time.monotonic() - self.since
         if self.policy.is_slow(self.received, elapsed):
@@ -202,12 +203,12 @@ def _range_start(response: Response) -> int:
 def _check_status(response: Response) -> None:
     status = response.status_code
     if status in RETRY_STATUS:
-        raise RetryableError(f"answered {status} {response.reason or ''}".strip(), _wait_asked_for(response))
+        raise RetryableError(f"answered {status} {response.reason or ''}".strip(), _retry_after(response))
     if status not in (200, 206):
         raise SourceError(f"answered {status} {response.reason or ''}".strip())
 
 
-def _wait_asked_for(response: Response) -> float:
+def _retry_after(response: Response) -> float:
     """Return the seconds of a Retry-After header, a number or a date (RFC 9110, section 10.2.3); 0 without one."""
     try:
         return float(Retry().parse_retry_after(response.headers.get("Retry-After", "")))
