@@ -94,6 +94,6 @@ def _check_header(path: Path) -> None:
     if path.suffix.lower() in containers.OUTPUT_FORMATS:
         raise InputError(f"{path} is a video. Restore it with: gpen video {path} -o OUT{path.suffix}")
     try:
-        codecs.decode(start)
+        codecs.decode(start)  # raises the reason
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -13,6 +13,8 @@ Boxes = tuple[tuple[float, float, float, float], ...]
 
 @dataclass(frozen=True)
 class ImageJob:
+    """One image to restore."""
+
     source: Location
     target: Location
     before_swap: Path | None = None
@@ -23,7 +25,6 @@ class ImageJob:
     """x0, y0, x1, y1 in pixels: only faces in these boxes are restored, and the boxes are searched more closely."""
     region_mask: Path | None = None
     """A mask image of any size: white where faces may be restored, black elsewhere."""
-
     quality: int | None = None
     """The quality of a JPEG or WebP, see `codecs.encode`."""
     max_pixels: int | None = None

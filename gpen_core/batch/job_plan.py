@@ -98,7 +98,7 @@ class JobPlan:
         """Raise `OptionsError` for the first job whose result must not be written."""
         by_key = self._database.execute("SELECT key, kind, number FROM keys ORDER BY key, kind, number")
         conflicts = (_find_conflict([row[1:] for row in same]) for _, same in groupby(by_key, _row_key))
-        first = min((clash for clash in conflicts if clash is not None), default=None)
+        first = min((conflict for conflict in conflicts if conflict is not None), default=None)
         if first is None:
             return
         number, other = first
@@ -140,7 +140,7 @@ class JobPlan:
             check_folder_writable(Path(self._output_path("x")).parent)
 
     def _result_format(self) -> str:
-        """Return the format of `out` if it names a file."""
+        """Return the format of all results. Empty if it depends on the input; `x` stands for one without a suffix."""
         return formats.output_format(PurePath(self._output_path("x")), "")
 
     def _check_alpha(self) -> None:

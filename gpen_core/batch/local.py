@@ -86,9 +86,9 @@ def process(
     requested numbers are missing. An image without a face does not fail. `measure_identity`: see
     `FaceRestorer.restore_batch`."""
 
-    def restore(frame: RestoreInput) -> RestoreResult:
+    def restore(restore_input: RestoreInput) -> RestoreResult:
         (result,) = restorer.restore_batch(
-            [frame], options, progress=progress, max_memory=max_memory, measure_identity=measure_identity
+            [restore_input], options, progress=progress, max_memory=max_memory, measure_identity=measure_identity
         )
         raise_if_missing(options.faces, len(result.faces), require_all_faces)
         return result
@@ -219,7 +219,7 @@ class _Pipeline:
         """Whether the images of the last job fit into memory with the others. Waits for the current write if that helps."""
         if self.memory_budget is None:
             return True
-        needs = [self._required_bytes(turn) for turn in jobs]
+        needs = [self._required_bytes(one) for one in jobs]
         if sum(needs) > self.memory_budget >= sum(needs[-2:]):
             self._finish_writing()
         return sum(needs[-2:]) <= self.memory_budget

@@ -107,11 +107,11 @@ def output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:
         raise OptionsError(f"--format {spec.format} contradicts the suffix of {out}. Use one of them.")
     if spec.suffix:
         raise OptionsError(f"--suffix is for folders, but {out} is a file. Change the name of the file instead.")
-    return lambda below: str(out)
+    return lambda relative_path: str(out)
 
 
-def _in_folder(out: Location, spec: OutputSpec, below: str) -> str:
-    name = result_name(below, spec)
+def _in_folder(out: Location, spec: OutputSpec, relative_path: str) -> str:
+    name = result_name(relative_path, spec)
     return str(out / name) if isinstance(out, Url) else os.path.join(str(out), name)
 
 

@@ -285,6 +285,7 @@ class Worker:
         results: list[tuple[int, Any]] = []
         if self.error is None:
             try:
+                # Outcomes arrive in the order of the rows, so the number of each is that of the next row.
                 self.fn([row for _, row in task], lambda result: results.append((task[len(results)][0], result)))
             except Exception as error:  # reported to the driver, which ends the run. Ray would retry it
                 self.error = encode_error(error)

@@ -54,7 +54,7 @@ def run(
     spec: ImageWorkerSpec,
     config: ClusterConfig,
     on_finished: Callable[[ImageOutcome], None],
-    on_start: Callable[[RuntimeInfo], None] = lambda machine: None,
+    on_start: Callable[[RuntimeInfo], None] = lambda runtime: None,
 ) -> None:
     """Restore any number of images. `on_finished` is called in this thread once a file is complete, not in order.
 
@@ -79,11 +79,11 @@ def _restore_jobs(
     spec: ImageWorkerSpec, restorer: FaceRestorer, rows: list[str], emit: Callable[[dict[str, Any]], None]
 ) -> None:
     """Restore jobs in a worker."""
-    machine = astuple(RuntimeInfo.of(restorer))
+    runtime = astuple(RuntimeInfo.of(restorer))
 
     def on_finished(outcome: ImageOutcome) -> None:
         error = None if outcome.error is None else ray_cluster.encode_error(outcome.error)
-        emit({"outcome": outcome.to_json(), "error": error, "runtime": machine})
+        emit({"outcome": outcome.to_json(), "error": error, "runtime": runtime})
 
     done = is_done if spec.skip_existing else None
     jobs = [decode_job(row) for row in rows]

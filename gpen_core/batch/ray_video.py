@@ -48,7 +48,7 @@ class VideoWorkerSpec:
 
 
 def segment_executor(
-    spec: VideoWorkerSpec, config: ClusterConfig, on_start: Callable[[RuntimeInfo], None] = lambda machine: None
+    spec: VideoWorkerSpec, config: ClusterConfig, on_start: Callable[[RuntimeInfo], None] = lambda runtime: None
 ) -> SegmentExecutor:
     """Return an executor for `restore_video`. If its worker dies, a segment is tried up to three more times.
 

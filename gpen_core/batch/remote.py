@@ -135,8 +135,9 @@ def _open_file(url: Url) -> Iterator[tuple[Any, int | None]]:
     is_streamed = url.scheme in STREAMING_SCHEMES
     size = system.info(path).get("size") if is_streamed else None
     _raise_if_too_large(url, size or 0)
+    # A block size of 0 reads from start to end. Without a size, fsspec would request it again.
     options = {"block_size": 0, "size": size or 1} if is_streamed else {}
-    with system.open(path, "rb", **options) as file:  # without the size, fsspec would request it again
+    with system.open(path, "rb", **options) as file:
         size = size if is_streamed else getattr(file, "size", None)
         _raise_if_too_large(url, size or 0)
         yield file, size

@@ -59,8 +59,8 @@ class Sources:
     recursive: bool = False
     """Whether to include subfolders. Their structure, and that below the fixed part of a pattern, is kept."""
     excluded: Location | None = None
-    """A folder that is not looked into on the way: that of the results. A file: does not make a folder of frames one of
-    videos."""
+    """The output. A folder is not searched for inputs. A video in a folder of frames is not an input there, so that the
+    frames stay one input."""
     left_out: Counter[str] = field(default_factory=Counter, compare=False)
     """Number of files that are of another kind or that this installation cannot read, by lowercase suffix, and of subfolders
     with inputs that are not searched. Counted during iteration."""
@@ -86,7 +86,8 @@ class Sources:
                 is_empty = False
                 yield one
             found = found or not is_empty
-            empty += [argument] * is_empty
+            if is_empty:
+                empty.append(argument)
         if self.listing is not None:
             for text in input_list.read(self.listing):
                 yield from_list(text)
