@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
@@ -168,17 +168,20 @@ def iter_rows(path: Path, only_starts: bool = False) -> Iterator[dict[str, Any]]
             file.seek(0)
             is_lines = path.suffix.lower() == JSON_LINES_SUFFIX or _parse_row(first) is not None
             if is_lines:
-                yield from _iter_json_lines(file, START_PREFIX if only_starts else b"")
+                yield from _iter_json_lines(file, path, START_PREFIX if only_starts else b"")
             else:
                 yield from _iter_json(file, path, only_starts)
     except OSError as error:
         raise InputError(f"The report {path} cannot be read: {error.strerror or error}.") from error
 
 
-def _iter_json_lines(file: BinaryIO, start: bytes) -> Iterator[dict[str, Any]]:
+def _iter_json_lines(file: BinaryIO, path: Path, start: bytes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(file, 1):
         if line.strip() and line.startswith(start):
-            yield _parse_row(line) or {"row": "damaged", "line": number}
+            row = _parse_row(line) or {"row": "damaged", "line": number}
+            if row["row"] == "video":
+                _refuse(path)
+            yield row
 
 
 def _parse_row(line: bytes) -> dict[str, Any] | None:
@@ -186,7 +189,7 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
-    is_row = isinstance(row, dict) and row.get("row") in ("start", "image", "end")
+    is_row = isinstance(row, dict) and row.get("row") in ("start", "image", "video", "end")
     return row if is_row and isinstance(row.get("options") or {}, dict) else None
 
 
@@ -197,12 +200,16 @@ def _iter_json(file: BinaryIO, path: Path, only_starts: bool) -> Iterator[dict[s
         inputs = [] if has_videos and only_starts else [dict(one) for one in content.pop("inputs")]
         dict(content.get("options") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InputError(f"{path} is not a report of gpen restore. Use a file that --report has written.") from None
+        _refuse(path)
     last = {key: content.pop(key) for key in ("seconds", "error") if key in content}
     yield {**content, "row": "start"}
     for one in inputs:
         yield {**one, "row": "image"}
     yield {**last, "row": "end"}
+
+
+def _refuse(path: Path) -> NoReturn:
+    raise InputError(f"{path} is not a report of gpen restore. Use a file that --report has written.") from None
 
 
 def warn_about_option_changes(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:

@@ -208,6 +208,15 @@ def test_a_report_of_videos_is_compared_like_one_of_images(tmp_path, caplog, nam
     assert "strength: 0.5, now 1.0" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["report.json", "report.jsonl"])
+def test_a_report_of_videos_is_not_summed_up_as_images(tmp_path, name):
+    report = report_files.open_report(tmp_path / name, NAMES, RestoreOptions(), append=False, noun="video")
+    report.add(outcome("a.mp4"))
+    report.end(None)
+    with pytest.raises(InputError, match="is not a report of gpen restore"):
+        summary.summarize([tmp_path / name])
+
+
 def test_of_several_runs_in_one_file_each_counts(tmp_path, caplog):
     path = tmp_path / "report.jsonl"
     run(path, options=RestoreOptions(strength=0.5))
