@@ -39,8 +39,8 @@ class Sharpening(torch.nn.Module):
         super().__init__()
         self.red, self.amount = red, amount
 
-    def forward(self, x, pulse, strip_bytes):
-        pulse()
+    def forward(self, x, on_tick, strip_bytes):
+        on_tick()
         low = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
         sharp = x + self.amount * (x - low)
         return torch.cat((sharp[:, :1] + self.red, sharp[:, 1:]), 1)

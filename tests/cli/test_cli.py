@@ -240,7 +240,7 @@ def test_a_pickle_that_would_act_is_refused_and_does_not(restore, face, tmp_path
 @pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
 @pytest.mark.slow
 def test_out_of_memory_on_every_fallback(restore, face, plain, tmp_path, monkeypatch, error):
-    def forward(self, x, pulse, strip_bytes):
+    def forward(self, x, on_tick, strip_bytes):
         raise error
 
     monkeypatch.setattr(GPEN, "forward", forward)

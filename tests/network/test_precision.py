@@ -27,7 +27,7 @@ def spoil(restorer, monkeypatch, value, faces=(1,)):
     """In place of the network, which takes seconds in bfloat16: what it gives, for those faces with `value` in one pixel."""
     count = iter(range(99))
 
-    def spoiled(x, pulse, strip_bytes):
+    def spoiled(x, on_tick, strip_bytes):
         y = x.clone()
         y[:, 0] += 0.5  # as `helpers.red_weights` do
         if next(count) in faces:
@@ -66,7 +66,7 @@ def test_a_face_that_is_not_finite_is_redone_in_float32_and_that_is_said(monkeyp
 def test_a_face_that_cannot_be_redone_is_left_alone(monkeypatch, kind):
     def load_fp32():
         exact = GPEN.from_state_dict(helpers.red_weights(256))
-        monkeypatch.setattr(exact, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
+        monkeypatch.setattr(exact, "forward", lambda x, on_tick, strip_bytes: torch.full_like(x, torch.nan))
         return exact
 
     image = helpers.texture(300, 300, sigma=1)

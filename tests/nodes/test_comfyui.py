@@ -58,8 +58,8 @@ def computed_red(host):
 def red(computed_red, monkeypatch):
     """Gives what its network gives, without computing it."""
 
-    def forward(x, pulse, strip_bytes):
-        pulse()
+    def forward(x, on_tick, strip_bytes):
+        on_tick()
         return torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).repeat(len(x), 1, 256, 256)
 
     monkeypatch.setattr(computed_red.restorer.network, "forward", forward)
@@ -833,7 +833,7 @@ def test_interrupt_within_a_face(host, computed_red, portrait):
 
 
 def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, monkeypatch):
-    def forward(x, pulse, strip_bytes):
+    def forward(x, on_tick, strip_bytes):
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(red.restorer.network, "forward", forward)

@@ -59,7 +59,7 @@ class Tiny:
     def to(self, device):
         return self
 
-    def __call__(self, x, pulse, strip_bytes):
+    def __call__(self, x, on_tick, strip_bytes):
         assert x.shape[-1] == self.size
         self.ran += len(x)
         return x

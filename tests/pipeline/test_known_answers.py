@@ -62,7 +62,7 @@ def test_a_crop_of_any_scale_goes_back_where_it_came_from(identities, monkeypatc
 
     def restorer_of(size, faces):
         restorer = identities(size, faces)
-        monkeypatch.setattr(restorer.network, "forward", lambda x, pulse, strip_bytes: x.clone())
+        monkeypatch.setattr(restorer.network, "forward", lambda x, on_tick, strip_bytes: x.clone())
         return restorer
 
     assert_given_back(restorer_of, size, side, record_property)
@@ -150,7 +150,7 @@ def test_red_weights_turn_the_face_red_and_nothing_else(scale):
 
 def test_what_is_not_finite_is_not_pasted():
     restorer = helpers.restorer(helpers.identity_weights(256), [helpers.make_face((100, 100), 80)])
-    restorer.network.forward = lambda x, pulse, strip_bytes: torch.full_like(x, float("nan"))
+    restorer.network.forward = lambda x, on_tick, strip_bytes: torch.full_like(x, float("nan"))
     image = helpers.texture(200, 200)
     result = restorer.restore(image)
     assert np.array_equal(result.image, image) and not result.faces[0].restored

@@ -29,7 +29,7 @@ class Crowded:
     def __init__(self, room_in_strips=True):
         self.room, self.calls = room_in_strips, []
 
-    def __call__(self, x, pulse, strip_bytes):
+    def __call__(self, x, on_tick, strip_bytes):
         self.calls.append((len(x), strip_bytes))
         if len(x) > 1 or strip_bytes is None or not self.room:
             raise OUT_OF_MEMORY
@@ -75,7 +75,7 @@ def test_out_of_memory_in_the_float32_twin_is_said_as_such(monkeypatch):
         raise OUT_OF_MEMORY
 
     restorer = helpers.restorer(helpers.identity_weights(256), FACES, torch.bfloat16, load_fp32)
-    monkeypatch.setattr(restorer.network, "forward", lambda x, pulse, strip_bytes: torch.full_like(x, torch.nan))
+    monkeypatch.setattr(restorer.network, "forward", lambda x, on_tick, strip_bytes: torch.full_like(x, torch.nan))
     with pytest.raises(OutOfMemory, match="single face in float32"):
         restorer.restore(helpers.texture(300, 300))
 

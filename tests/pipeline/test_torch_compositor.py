@@ -252,9 +252,9 @@ def test_a_batchs_memory_is_let_go_before_the_next(monkeypatch):
     alive = []
     restoring = GPENRunner.restore
 
-    def restored(self, crops, strip_bytes, pulse):
+    def restored(self, crops, strip_bytes, on_tick):
         assert not any(one() is not None for one in alive)
-        made = restoring(self, crops, strip_bytes, pulse)
+        made = restoring(self, crops, strip_bytes, on_tick)
         alive.extend(weakref.ref(one) for one in (*crops, *made))
         return made
 

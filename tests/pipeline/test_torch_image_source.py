@@ -256,9 +256,9 @@ def test_what_counts_is_where_the_detector_is(monkeypatch, astronaut):
     class Elsewhere(helpers.FakeDetector):
         device = torch.device("meta")
 
-        def detect(self, pictures, options, boxes, pulse, make_scene, near):
+        def detect(self, pictures, options, boxes, on_tick, make_scene, near):
             made.append(make_scene(pictures, [512]).pyramid_level(0, [0], 0).device)
-            return super().detect(pictures, options, boxes, pulse)
+            return super().detect(pictures, options, boxes, on_tick)
 
     detect_faces(Elsewhere([]), [astronaut])
     assert asked == made == [torch.device("meta")]

@@ -49,7 +49,7 @@ def disk(request, monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def restorer():
     network = GPEN.from_state_dict(helpers.identity_weights(256))
-    network.forward = lambda x, pulse, strip_bytes: x * 0.5
+    network.forward = lambda x, on_tick, strip_bytes: x * 0.5
     return helpers.build_restorer(network, helpers.FakeDetector([helpers.make_face((60, 60), 40)]))
 
 

@@ -182,12 +182,12 @@ def test_what_is_found_goes_from_tiny_to_the_whole_image(detector_weights):
     assert detector.detectable_sizes(large, 2000)[1] == 4000
 
 
-def test_pulse_is_called_before_every_pass_and_may_stop_it(detector_weights, astronaut):
+def test_progress_is_reported_before_each_pass_and_may_stop_it(detector_weights, astronaut):
     detector = Detector.from_state_dict(detector_weights, CPU)
     called = []
     detector.network.register_forward_hook(lambda *args: called.append("pass"))
-    detector.detect([to_image_data(astronaut)], on_tick=lambda: called.append("pulse"))
-    assert called == ["pulse", "pass"] * (len(called) // 2) and len(called) >= 4
+    detector.detect([to_image_data(astronaut)], on_tick=lambda: called.append("on_tick"))
+    assert called == ["on_tick", "pass"] * (len(called) // 2) and len(called) >= 4
 
     def stop():
         raise Interrupted("enough")
