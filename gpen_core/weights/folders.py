@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -13,6 +14,8 @@ from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
 from .catalog import CATALOG, RESTORE, SUFFIXES, Entry, base_name, find_entry, restoring_networks
 from .onnx_runtime import has_runtime
+
+log = logging.getLogger(__name__)
 
 AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]
@@ -159,7 +162,12 @@ def format_folders(folders: Sequence[Path]) -> str:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    """Return the files of a folder. There are none in one that does not exist, and in one that may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    except OSError as error:
+        log.warning("The models folder %s cannot be read (%s).", folder, error.strerror)
+        return []
 
 
 def _candidate_names(name: str, entry: Entry | None) -> list[str]:

@@ -31,6 +31,22 @@ def test_the_folder_given_comes_before_the_environment_and_that_before_the_cache
     assert folders.models_dirs() == (tmp_path / "environment",)
 
 
+def test_a_folder_that_may_not_be_read_has_no_files(tmp_path, monkeypatch, caplog):
+    """A host that lists the models goes on."""
+    closed, other = touch(tmp_path / "closed", "GPEN-BFR-512.pth"), touch(tmp_path / "other", "GPEN-BFR-256.pth")
+    iterdir = Path.iterdir
+
+    def refuse(folder):
+        if folder == closed:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert folders.find_file("GPEN-BFR-512.pth", [closed, other]) is None
+    assert folders.find_file("GPEN-BFR-256.pth", [closed, other]) == other / "GPEN-BFR-256.pth"
+    assert f"{closed} cannot be read (Permission denied)" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("system", "environ", "folder"),
     [
