@@ -179,9 +179,11 @@ def _probe(address: str) -> None:
 def _preserve_sigterm() -> Iterator[None]:
     """Restore our handler of SIGTERM, which finishes the report. Ray's handler ends the process at once."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread() and before is not None:
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _quiet_ray(ray: Any) -> None:

@@ -83,6 +83,21 @@ class FakeRay(ModuleType):
         return []
 
 
+def test_a_cluster_that_does_not_start_leaves_our_handler_of_sigterm(monkeypatch):
+    def start(**_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does, with a handler of its own
+        raise RuntimeError("no memory")
+
+    FakeRay(monkeypatch, CPU=1).init = start
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(GpenError, match="Ray cannot be started here: no memory"):
+            ray_images.run([], ImageWorkerSpec(refused, RestoreOptions()), ClusterConfig(), lambda outcome: None)
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_jobs_and_errors_come_back_as_they_went(monkeypatch):
     job = ImageJob(Path("a/\udc80.png"), Url("s3://b/c.png"), Path("o"), None, ((1, 2.5, 3, 4),), Path("m"))
     FakeRay(monkeypatch, CPU=1).answer = FakeRay.lose
