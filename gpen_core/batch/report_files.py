@@ -99,10 +99,10 @@ class JsonLinesReport(Report):
     def __post_init__(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.ends_mid_line = self.append and self.path.exists() and not _ends_with_newline(self.path)
             self.file = open(self.path, "ab" if self.append else "wb", buffering=0)  # noqa: SIM115  closed by `end`
         except OSError as error:
             raise OutputError(f"The report {self.path} cannot be written: {error.strerror or error}.") from error
-        self.ends_mid_line = not _ends_with_newline(self.path)
 
     def begin(self, restorer: ModelInfo | None) -> None:
         self.restorer = restorer
