@@ -51,7 +51,18 @@ def is_sdnext() -> bool:
     return getattr(shared, "face_restorers", None) is None
 
 
+def _merge_arguments(record: logging.LogRecord) -> bool:
+    """Format a record before SD.Next's handlers get it.
+
+    After an error, SD.Next's ring buffer comes before its console. It replaces the message by the formatted one and keeps
+    the arguments, so that the console drops the record."""
+    record.msg, record.args = record.getMessage(), ()
+    return True
+
+
 log = logging.getLogger("sd.gpen_webui" if is_sdnext() else "gpen_webui")  # SD.Next's console shows only loggers below "sd"
+if is_sdnext():
+    log.addFilter(_merge_arguments)
 
 
 def option(name: str, default: Any) -> Any:

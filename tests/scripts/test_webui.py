@@ -16,7 +16,15 @@ from fake_webui import Component
 from PIL import Image
 from webui_fixtures import RED, is_red, script_arguments
 
-from gpen_core import FaceRestorer, MissingDependency, OutOfMemory, ProgressEvent, RestoreOptions, declared_options
+from gpen_core import (
+    FaceRestorer,
+    MissingDependency,
+    MissingWeights,
+    OutOfMemory,
+    ProgressEvent,
+    RestoreOptions,
+    declared_options,
+)
 
 pytest_plugins = ["onnx_files", "webui_fixtures"]
 
@@ -643,6 +651,15 @@ def test_sdnext_makes_the_accordion_itself_and_ours_can_be_ticked(sdnext):
     titled = [one.kind for one in Component.made if one.args[:1] == ("GPEN Face Restore",)]
     assert enable.kind == "Checkbox" and titled == ["Accordion"]
     assert not [one for one in Component.made if one.kind == "InputAccordion"]
+
+
+def test_sdnexts_console_shows_our_messages_after_an_error(sdnext, photo, caplog):
+    """Its ring buffer then formats a record in place and keeps the arguments, so that later handlers cannot format it."""
+    with pytest.raises(MissingWeights):
+        sdnext.run_extras(photo, **ABSENT)
+    (record,) = [one for one in caplog.records if "GPEN restored nothing" in one.getMessage()]
+    record.msg = record.getMessage()
+    assert "weights are missing" in record.getMessage()
 
 
 def test_sdnext_has_one_place_for_finished_images(sdnext, host, astronaut):
