@@ -1,6 +1,7 @@
 """The extension in a real SD.Next on the CPU."""
 
 import os
+import re
 
 import a1111_host
 import numpy as np
@@ -30,6 +31,16 @@ def photo():
     return demo_pictures.astronaut()
 
 
+def labels_of(host):
+    """Labels of all tabs and controls, and texts of the buttons."""
+    parts = [part["props"] for part in host.call("/config")[1]["components"]]
+    return [text for part in parts for text in (part.get("label"), part.get("value")) if isinstance(text, str)]
+
+
+def emphasized(text):
+    return set(re.findall(r"\*([^*]+)\*", text.replace("\n", " ")))
+
+
 def saved(host):
     return {path for path in (host.data / "outputs").rglob("*") if path.suffix in (".png", ".jpg")}
 
@@ -40,6 +51,26 @@ def test_it_loads(host):
     labels = [part["props"].get("label") for part in components]
     assert labels.count("GPEN") == 2 and "GPEN Face Restore" in labels  # the operation's box and the settings' page
     assert "setting_gpen_model" in [part["props"].get("elem_id") for part in components]
+
+
+def test_the_pages_of_the_documentation_name_what_is_there(host):
+    install = (a1111_host.ROOT / "docs" / "install.md").read_text("utf-8")
+    names = emphasized(install.partition("\nIn SD.Next, ")[2].partition("\n\n")[0])
+    table = (a1111_host.ROOT / "docs" / "a1111.md").read_text("utf-8").partition("## In SD.Next")[2].partition("To turn")[0]
+    rows = [row.split("|") for row in table.splitlines() if row.startswith(("| *", "| txt"))]
+    names |= emphasized(" ".join(row[3] for row in rows))
+    assert {"Manual install", "Process Folder"} <= names and names <= set(labels_of(host)), names - set(labels_of(host))
+
+
+def test_the_page_control_does_not_have_the_script(host):
+    """As docs/a1111.md says. Once for each of the two older pages."""
+    assert labels_of(host).count("GPEN Face Restore") == 2
+
+
+def test_the_process_page_does_not_know_the_image_before_the_swap(host, photo):
+    """As docs/a1111.md says."""
+    shown, text = host.press_process(photo, **{"Model": "gpen-red-256.pth", "Only swapped faces": True})
+    assert shown == [] and "The image before the swap is not available" in text
 
 
 def test_restoring_over_our_api(host, photo):
