@@ -224,6 +224,9 @@ def test_blueprints_hold_together(path, tmp_path, monkeypatch):
             assert [one["name"] for one in part["outputs"]] == [one.display_name for one in schema.outputs]
             kinds = {one.id: one.kind for one in schema.inputs}
             assert all(kinds[one["name"]] == one["type"] for one in part["inputs"] if part["type"] != "GPEN_FaceOptions")
+            in_page_order = sorted(kinds, key=lambda name: kinds[name] in WIDGETS)  # else an older page links other inputs
+            assert [one["name"] for one in part["inputs"]] == in_page_order
+            assert all(("widget" in one) == (kinds[one["name"]] in WIDGETS) for one in part["inputs"])
             assert len(part["widgets_values"]) == sum(kind in WIDGETS for kind in kinds.values())
     assert any(part["type"].startswith("GPEN_") for part in inside.values()) and graph["links"]
     for link in graph["links"]:
