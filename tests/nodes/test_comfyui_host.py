@@ -112,8 +112,8 @@ def test_the_log_says_once_whether_it_works_here(host):
 
 def test_the_pack_loads(host):
     log = host.log.read_text("utf-8")
-    assert "IMPORT FAILED" not in log and comfyui_host.PACK in log
-    seconds = float(re.search(rf"([0-9.]+) seconds.*{re.escape(comfyui_host.PACK)}", log).group(1))
+    seconds, failed = re.search(rf"([0-9.]+) seconds([^:]*):.*{re.escape(comfyui_host.PACK)}", log).groups()
+    assert failed == ""  # " (IMPORT FAILED)"; nodes of ComfyUI may fail, such as the audio nodes without torchaudio
     print(f"ComfyUI {host.version}: the pack took {seconds} s to import")
 
 
