@@ -2,7 +2,7 @@
 
     python benchmarks/video.py overlap            # a network that sleeps, and one that computes
     python benchmarks/video.py memory --seconds 20 200
-    python benchmarks/video.py stages             # processor time of each stage
+    python benchmarks/video.py stages             # processor time of each stage; --size 3840 2160 --face 400
     python benchmarks/video.py memory --seconds 60 600 --size 640 360 --clips CLIP...
     python benchmarks/video.py one FILM --models-dir DIR --model NAME
 
@@ -11,9 +11,9 @@ one keeps the CPU busy. It prints the seconds of the whole and of each stage, th
 and the ratio of the whole to the larger of the slowest stage and that CPU time. `memory` restores videos of several lengths
 with the synthetic network, each in a separate process, and prints the peak memory of each. The videos show one moving photo,
 or your `--clips` one after the other, again and again. A face is reported in the middle of each frame. `stages` restores a
-short 1920 x 1080 video of one face of 500 px, without detection and with a network that takes no time. It prints the
-processor time of each stage per frame. FFmpeg's own threads do not count, so `decode` and `encode` are the conversion of
-frames."""
+short video with one face, 1920 x 1080 and 500 px by default, without detection and with a network that takes no time. It
+prints the processor time of each stage per frame. FFmpeg's own threads do not count, so `decode` is the conversion of
+frames. `encode` contains some of the encoder's work, too."""
 
 from __future__ import annotations
 
@@ -137,14 +137,14 @@ def stages(given: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     clock = types.SimpleNamespace(perf_counter=time.thread_time)
     progress.time = threaded_pipeline.time = clock  # type: ignore[attr-defined]
-    photo, size = images.astronaut(), (1920, 1080)
+    photo, size = images.astronaut(), (given.size[0], given.size[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         frames = synthetic_video.render_video(photo, "still", given.frames, size, 3.0, middle=(224, 118), width=362)
         encode(path, [frame for frame, _ in frames], size)
         runs = []
         for _ in range(given.runs):
-            runner, network = restorer(sharpen, faces=[make_face((960, 540), 500)])
+            runner, network = restorer(sharpen, faces=[make_face((size[0] / 2, size[1] / 2), given.face)])
             network.network = identity_network(512)
             result = restore_video(path, path.with_name("out.mp4"), runner, RestoreOptions(), VideoOptions(), restart=True)
             assert result.tracks[0].frames == given.frames
@@ -224,6 +224,8 @@ def main() -> None:
     five = commands.add_parser("stages")
     five.add_argument("--frames", type=int, default=20)
     five.add_argument("--runs", type=int, default=3)
+    five.add_argument("--size", type=int, nargs=2, default=[1920, 1080])
+    five.add_argument("--face", type=float, default=500.0, help="px")
     five.set_defaults(run=stages)
     four.set_defaults(
         run=lambda given: write_film(given.path, given.length, tuple(given.size), clips=given.clips, rate=given.rate)
