@@ -55,7 +55,7 @@ def feather_edges(inside: FloatImage, expand: float = 0.0) -> FloatImage:
     return _blur(_clear_border(dilate(mask, expand)) if expand else mask)
 
 
-@lru_cache(maxsize=4)  # `expand` is 0 for all faces, unless the option `mask_expand` is negative; read-only
+@lru_cache(maxsize=4)  # `expand` is 0 for all faces, unless their mask is shrunk; read-only
 def square_mask(expand: float = 0.0) -> FloatImage:
     """Return the mask [512, 512] of the whole square except its border. A negative `expand` makes the border wider."""
     mask = feather_edges(np.ones((MASK_SIZE, MASK_SIZE), np.float32), expand)
