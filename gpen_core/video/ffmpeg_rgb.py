@@ -16,7 +16,7 @@ import numpy as np
 
 from ..images.image import ImageData, Pixels, Region
 from ..pipeline.device_check import CPU
-from .frame_image import FrameImage, PartConverter, upright_rgb
+from .frame_image import FrameImage, MakeImage, PartConverter, upright_rgb
 from .planes import PLANAR_NAME, PixelFormat, Planes
 from .probe import VideoInfo
 from .torch_rgb import ChromaLayout, DevicePlanes
@@ -28,23 +28,25 @@ PLACES = (0.5, 0.0), (0.5, 0.0, 1.0)  # across and down
 log = logging.getLogger(__name__)
 
 
-class PartialImages:
-    """Makes the images of one video's frames. Only the parts that are read are converted, if FFmpeg can do that."""
+class FrameImages:
+    """Makes the images of one video's frames, in the same way for frames with the same tags."""
 
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], PartConverter | None] = {}
-        """By `frame_tags`."""
+    def __init__(self, choose: Callable[[Any, VideoInfo], MakeImage]) -> None:
+        """`choose` gets the first PyAV frame with its tags and returns how such frames become images."""
+        self._choose = choose
+        self._makers: dict[tuple[Any, ...], MakeImage] = {}
+        """By the tags that FFmpeg looks at when it converts a frame."""
 
     def __call__(self, frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
-        tags = frame_tags(frame)
-        if tags not in self._found:
-            self._found[tags] = find_part_converter(frame, info)
-        return FrameImage(frame, planes, info, self._found[tags])
+        tags = frame.format.name, bool(frame.interlaced_frame), getattr(frame, "chroma_location", None)
+        if tags not in self._makers:
+            self._makers[tags] = self._choose(frame, info)
+        return self._makers[tags](frame, planes, info)
 
 
-def frame_tags(frame: Any) -> tuple[Any, ...]:
-    """Return what FFmpeg looks at when it converts a PyAV frame of one video."""
-    return frame.format.name, bool(frame.interlaced_frame), getattr(frame, "chroma_location", None)
+def convert_parts(frame: Any, info: VideoInfo) -> MakeImage:
+    """For `FrameImages`: only the parts that are read are converted, if FFmpeg can do that."""
+    return partial(FrameImage, convert_part=find_part_converter(frame, info))
 
 
 def find_chroma_layout(frame: Any, info: VideoInfo) -> ChromaLayout | None:

@@ -12,12 +12,11 @@ from ..images.image import FloatImage, ImageData, Pixels, Region, apply_orientat
 from .planes import Planes, aligned_boxes, copy_part, to_rgb
 from .probe import VideoInfo
 
-MakeImage = Callable[[Any, Planes, VideoInfo], ImageData]
-"""Arguments: PyAV's frame, its upright planes, and the video's properties."""
-
-
 PART_MARGIN = 16  # px; FFmpeg's interpolation of chroma reads at most two samples to each side, which are 8 px in 4:1:0
 PART_GRID = 32  # px; a multiple of all distances between chroma samples
+
+MakeImage = Callable[[Any, Planes, VideoInfo], ImageData]
+"""Arguments: PyAV's frame, its upright planes, and the video's properties."""
 
 
 def convert_now(frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
@@ -66,7 +65,8 @@ class FrameImage(ImageData):
             return ImageData(pixels[region.relative_to(whole).slices])
 
     def crop_rgb(self, region: Region) -> FloatImage:
-        return self.part(region).crop_rgb(Region(0, 0, region.x1 - region.x0, region.y1 - region.y0))
+        part = self.part(region)
+        return part.crop_rgb(part.full_region)
 
     @property
     def is_converted(self) -> bool:
@@ -93,7 +93,7 @@ class FrameImage(ImageData):
 
 
 class PartConverter:
-    """Converts parts of a video's frames, which all have the same `ffmpeg_rgb.frame_tags`, to RGB.
+    """Converts parts of a video's frames to RGB. All frames have the same tags, see `ffmpeg_rgb.FrameImages`.
 
     A part is copied into a smaller frame. FFmpeg makes that of a whole one, because it looks at tags that PyAV cannot set.
     The sides of a part are those of a grid, so that few smaller frames are needed."""

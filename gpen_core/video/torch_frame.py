@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..images.image import ImageData, Region
+from ..images.image import Region
 from ..pipeline import device_check
 from ..pipeline.torch_image import Copy, DeviceImage, from_device, luminance, make_if_fits, to_device
 from ..pipeline.torch_image_source import to_bgr255
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameT
-from .ffmpeg_rgb import find_chroma_layout, frame_tags
-from .frame_image import FrameImage, convert_now
+from .ffmpeg_rgb import FrameImages, find_chroma_layout
+from .frame_image import FrameImage, MakeImage, convert_now
 from .planes import ColorSpec, PixelFormat, Planes
 from .probe import VideoInfo
 from .reader import FrameReader
@@ -64,19 +64,10 @@ class TorchFrameImage(FrameImage):
         self._upload = upload
 
 
-class FrameImages:
-    """Makes the images of one video's frames: a `TorchFrameImage`, or RGB from the CPU if a device would make another."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[Any, ...], ChromaLayout | None] = {}
-        """By `frame_tags`."""
-
-    def __call__(self, frame: Any, planes: Planes, info: VideoInfo) -> ImageData:
-        tags = frame_tags(frame)
-        if tags not in self._found:
-            self._found[tags] = find_chroma_layout(frame, info)
-        chroma = self._found[tags]
-        return convert_now(frame, planes, info) if chroma is None else TorchFrameImage(frame, planes, info, chroma)
+def convert_on_device(frame: Any, info: VideoInfo) -> MakeImage:
+    """For `FrameImages`: each image is a `TorchFrameImage`, or RGB from the CPU if a device would make another."""
+    chroma = find_chroma_layout(frame, info)
+    return convert_now if chroma is None else partial(TorchFrameImage, chroma=chroma)
 
 
 def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
@@ -85,7 +76,7 @@ def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
     Both add to the same notes."""
     if not device_check.supports_image_ops(device) or not device_check.passes(CONVERSION, device):
         return reader
-    return replace(reader, make_image=FrameImages())
+    return replace(reader, make_image=FrameImages(convert_on_device))
 
 
 @dataclass

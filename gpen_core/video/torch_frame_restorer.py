@@ -23,7 +23,7 @@ from ..pipeline.torch_postprocess import apply_tone, blur_small_face, build_mask
 from ..pipeline.torch_resize import downsample
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameLike, FrameT
-from .ffmpeg_rgb import PartialImages
+from .ffmpeg_rgb import FrameImages, convert_parts
 from .frame_image import convert_now
 from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFaces, RestoredFrame
 from .planes import Planes
@@ -51,7 +51,7 @@ def second_pass_reader(reader: FrameReader, frame_restorer: FrameRestorer) -> Fr
         return reader
     if isinstance(frame_restorer, TorchFrameRestorer):
         reader = reader_for_device(reader, frame_restorer.plans[0].models.device)
-    return replace(reader, make_image=PartialImages()) if reader.make_image is convert_now else reader
+    return replace(reader, make_image=FrameImages(convert_parts)) if reader.make_image is convert_now else reader
 
 
 @dataclass(frozen=True, eq=False)

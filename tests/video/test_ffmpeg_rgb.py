@@ -14,7 +14,7 @@ from gpen_core import RestoreOptions, VideoOptions, restore_video
 from gpen_core.images.image import Region
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import ffmpeg_rgb, frame_image
-from gpen_core.video.ffmpeg_rgb import PartialImages, find_part_converter
+from gpen_core.video.ffmpeg_rgb import FrameImages, convert_parts, find_part_converter
 from gpen_core.video.planes import ColorSpec, PixelFormat, Planes
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -44,7 +44,7 @@ def test_a_part_has_the_pixels_of_the_whole(name, orientation):
     frame, info = made(name, orientation)
     assert find_part_converter(frame, info) is not None
     planes = Planes.from_frame(frame, info.decoded_format, info.colors).apply_orientation(orientation)
-    image, expected = PartialImages()(frame, planes, info), frame_image.convert_now(frame, planes, info)
+    image, expected = FrameImages(convert_parts)(frame, planes, info), frame_image.convert_now(frame, planes, info)
     for part in PARTS:
         assert np.array_equal(image.part(part).pixels, expected.pixels[part.slices])
         assert np.array_equal(image.crop_rgb(part), expected.crop_rgb(part))
@@ -60,7 +60,7 @@ def test_other_frames_are_converted_as_a_whole(name, size):
     """Formats with mixed planes, and odd widths, where FFmpeg moves the chroma samples a little."""
     frame, info = made(name, 1, size)
     planes = Planes.from_frame(frame, info.decoded_format, info.colors)
-    image, expected = PartialImages()(frame, planes, info), frame_image.convert_now(frame, planes, info)
+    image, expected = FrameImages(convert_parts)(frame, planes, info), frame_image.convert_now(frame, planes, info)
     assert find_part_converter(frame, info) is None
     assert np.array_equal(image.part(PARTS[1]).pixels, expected.pixels[PARTS[1].slices]) and image.is_converted
 
@@ -77,7 +77,9 @@ def test_interlaced_frames(tmp_path):
     flags = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
     path = video_files.write_video(tmp_path / "film.mkv", 2, (96, 80), "libx264", options=flags)
     reader = FrameReader(probe(path), interlaced="keep")
-    for one, other in zip(reader.frames(), FrameReader(probe(path), interlaced="keep", make_image=PartialImages()).frames()):
+    for one, other in zip(
+        reader.frames(), FrameReader(probe(path), interlaced="keep", make_image=FrameImages(convert_parts)).frames()
+    ):
         assert np.array_equal(other.image.part(PARTS[1]).pixels, one.image.pixels[PARTS[1].slices])
 
 
