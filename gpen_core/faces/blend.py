@@ -72,7 +72,7 @@ class Canvas:
             inner = _bounding_box(touched)
             weight, previous, touched = weight[inner.slices], previous[inner.slices], touched[inner.slices]
             share = None if share is None else share[inner.slices]
-            region = Region(region.x0 + inner.x0, region.y0 + inner.y0, region.x0 + inner.x1, region.y0 + inner.y1)
+            region = inner.absolute_in(region)
         size = (region.x1 - region.x0, region.y1 - region.y0)
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[0]), size)
         np.clip(restored, 0, 1, out=restored)

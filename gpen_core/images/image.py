@@ -85,6 +85,10 @@ class Region:
         """Return the region in coordinates of `outer`."""
         return Region(self.x0 - outer.x0, self.y0 - outer.y0, self.x1 - outer.x0, self.y1 - outer.y0)
 
+    def absolute_in(self, outer: Region) -> Region:
+        """Return a region in coordinates of `outer` in those of the whole image. This is the inverse of `relative_to`."""
+        return Region(self.x0 + outer.x0, self.y0 + outer.y0, self.x1 + outer.x0, self.y1 + outer.y0)
+
     def union(self, other: Region) -> Region:
         """Return the smallest rectangle that contains both; empty ones are ignored."""
         if self.empty or other.empty:

@@ -220,8 +220,7 @@ class Planes:
             if arrays[0] is self.arrays[0]:
                 arrays = [one.copy() for one in arrays]
             difference = _masked_difference(before, after, mask, inside)
-            x0, y0 = region.x0, region.y0
-            box = Region(inside.x0 + x0, inside.y0 + y0, inside.x1 + x0, inside.y1 + y0)
+            box = inside.absolute_in(region)
             # One plane after the other: `cv2.split` would take longer than all of this.
             changes = [np.asarray(cv2.transform(difference, row[None]), np.float32) for row in rows]
             fine = len(changes) if layout.kind != "yuv" else 1

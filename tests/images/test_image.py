@@ -233,6 +233,12 @@ def test_a_region_grows_on_each_side():
     assert Region(3, 4, 6, 8).grown(5) == Region(-2, -1, 11, 13)
 
 
+def test_a_region_comes_back_from_the_coordinates_of_another():
+    region, outer = Region(13, 24, 16, 28), Region(10, 20, 30, 40)
+    assert region.relative_to(outer) == Region(3, 4, 6, 8)
+    assert Region(3, 4, 6, 8).absolute_in(outer) == region
+
+
 @pytest.mark.parametrize("region", [Region(3, 4, 6, 8), Region(-5, -4, 1, 9), Region(4, 6, 8, 12)])
 def test_an_aligned_region_is_the_smallest_that_contains_it(region):
     aligned = region.aligned(4, 3)
