@@ -46,7 +46,7 @@ class DeviceImage:
         self.source = image
         self.region = region
         self.device = device
-        self.samples = to_device(image.pixels[region.slices], device) if samples is None else samples  # [h, w, C]
+        self.samples = to_device(image.part(region).pixels, device) if samples is None else samples  # [h, w, C]
 
     @property
     def tensors(self) -> Sequence[torch.Tensor]:
@@ -103,7 +103,7 @@ def upload(image: ImageData, region: Region, device: torch.device, copy: Copy | 
     copy = copy or to_device
     if isinstance(image, UploadsItself):
         return image.device_image(region, device, copy)
-    return DeviceImage(image, region, device, copy(image.pixels[region.slices], device))
+    return DeviceImage(image, region, device, copy(image.part(region).pixels, device))
 
 
 def make_if_fits(
