@@ -65,8 +65,8 @@ def contact_sheet(
     The first cell of a row shows the input, the others one strength each. `restorer` must have all models loaded, in the
     order of the grid (`ModelSet.load`), or `auto` alone. Faces are detected once and run through each network once. All
     cells of a face show the same square, upright, at 320 px. `options.min_identity` is not used, because the columns set the
-    strength. Raises `OptionsError` if no face is selected or the sheet would
-    be too large, and the errors of `FaceRestorer.restore`."""
+    strength. Raises `OptionsError` if no face is selected or the sheet would be too large, and the errors of
+    `FaceRestorer.restore`."""
     for runner in restorer.models.runners:
         require_restoration(runner.operation, "a comparison")
     options = replace(options or RestoreOptions(), strength=1.0)

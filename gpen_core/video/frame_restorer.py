@@ -112,7 +112,7 @@ class RestoredFrame(Generic[FrameT]):
     flicker: Mapping[int, tuple[FlickerMetric, FlickerMetric]] = field(default_factory=dict)
     """By track: difference to the previous frame along the flow, before and after the filter."""
     planes: Planes | None = None
-    """The changed planes, if `FrameRestorer.prefers_planes`."""
+    """The changed planes, if `FrameRestorer.prefers_planes` and the restorer has them instead of an image."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ class FrameRestorer:
     trials: Mapping[int, StrengthTrial] = field(default_factory=dict)
     """By track: the strength that the option `min_identity` allows, see `keep_identity`."""
     prefers_planes: bool = False
-    """Whether changed planes are returned instead of an image, if the frames have planes."""
+    """Whether changed planes may be returned instead of an image."""
 
     @classmethod
     def from_analysis(
