@@ -6,12 +6,14 @@ import av
 import numpy as np
 import pytest
 import synthetic_video
+import torch
 import video_files
 from helpers import make_face
 from video_fakes import identity_network, restorer
 
 from gpen_core import RestoreOptions, VideoOptions, restore_video
 from gpen_core.images.image import Region
+from gpen_core.pipeline.torch_image import upload
 from gpen_core.tools.demo.images import astronaut
 from gpen_core.video import ffmpeg_rgb, frame_image
 from gpen_core.video.ffmpeg_rgb import FrameImages, convert_parts, find_part_converter
@@ -70,6 +72,14 @@ def test_the_frame_keeps_its_content():
     before = Planes.from_frame(frame, "yuv422p", info.colors).arrays
     assert find_part_converter(frame, info) is not None
     assert all(np.array_equal(*pair) for pair in zip(before, Planes.from_frame(frame, "yuv422p", info.colors).arrays))
+
+
+def test_an_upload_converts_only_its_part():
+    frame, info = made("yuv420p", 1)
+    planes = Planes.from_frame(frame, info.decoded_format, info.colors)
+    image, expected = FrameImages(convert_parts)(frame, planes, info), frame_image.convert_now(frame, planes, info)
+    uploaded = upload(image, PARTS[1], torch.device("cpu"))
+    assert np.array_equal(uploaded.samples.numpy(), expected.pixels[PARTS[1].slices]) and not image.is_converted
 
 
 def test_interlaced_frames(tmp_path):
