@@ -3,15 +3,15 @@
 The flow is off by fractions of a pixel, and faces deform, so an average along the flow has less fine detail than its frames.
 The lost share is measured without noise: the frame, the neighbors before it and those after it have independent noise, so
 the covariance of two of them contains only their common detail. The average's detail is amplified by that share. Where it
-is still less precise than the frame's own detail, it counts less."""
+is still less precise than the frame's own detail, it counts less. All this is done with the luma, which contains nearly all
+fine detail of faces. The chroma is the average."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
@@ -51,58 +51,53 @@ class WarpedMean:
 def merge(current: FloatImage, before: WarpedMean, after: WarpedMean, region: Region | None = None) -> FloatImage:
     """Return the weighted mean of the frame [h, w] or [h, w, 3] in [0, 1] and its neighbors before and after it.
 
-    Of color images it keeps the common detail. Where neighbors have no weight, the frame stays as it is. `region`: the part
-    that the neighbors cover; without it they cover the whole frame. `HALO` px at its borders inside the frame have no
-    weight, and its corners are multiples of `GRID`."""
+    Of color images it keeps the luma's common detail. Where neighbors have no weight, the frame stays as it is. `region`:
+    the part that the neighbors cover; without it they cover the whole frame. `HALO` px at its borders inside the frame have
+    no weight, and its corners are multiples of `GRID`."""
     region = region or Region(0, 0, current.shape[1], current.shape[0])
     out = current.copy()
     result = out[region.slices]
     if current.ndim == 2:
-        result[...] = (current[region.slices] + before.values + after.values) / (1 + before.weight + after.weight)
+        result[...] = (result + before.values + after.values) / (1 + before.weight + after.weight)
         return out
-    shares = _detail_shares(current, before, after, region)
-    current, arrays = current[region.slices], _StripArrays(result.shape)
-    for rows, wide, inner in _strips(len(result)):
-        images = arrays.blurred_images(current[wide], before, after, wide)
-        strip_shares = [(best[rows], kept[rows]) for best, kept in shares]
-        factors = _image_factors(before.weight[rows] + after.weight[rows], strip_shares)
-        strip = images[0][inner] * arrays.repeat_channels(factors[0])
-        for image, factor in zip(images[1:], factors[1:]):
-            cv2.accumulateProduct(image[inner], arrays.repeat_channels(factor), strip)
-        result[rows] = strip
+    bands = _compare_detail(current, before, after, region)
+    colors = np.empty((STRIP_ROWS * 3 // 2, *result.shape[1:]), np.float32)  # new ones would cost more than the arithmetic
+    for rows, _, _ in _strips(len(result)):
+        strip, repeated = result[rows], colors[: rows.stop - rows.start]
+        rest = np.asarray(1 / (1 + before.weight[rows] + after.weight[rows]), np.float32)
+        strip += before.values[rows]
+        strip += after.values[rows]
+        strip *= repeat_channels(rest, repeated)
+        lost = np.zeros_like(rest)
+        for band in bands:
+            band.add_lost(lost, 1 - rest, rows)
+        strip += repeat_channels(lost, repeated)
     return out
 
 
-class _StripArrays:
-    """Arrays for one strip after the other. New ones would cost more than the arithmetic on them."""
+@dataclass(frozen=True, eq=False)
+class _Band:
+    """Detail of the luma between two blurs, and how much of it the neighbors keep. All are [h, w]."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        """`shape` [3]: of the image."""
-        shape = (min(shape[0], STRIP_ROWS * 3 // 2 + 2 * REACH), *shape[1:])
-        arrays = (np.empty(shape, np.float32) for _ in range(2 + 2 * len(BANDS)))
-        self._neighbors, self._factor, *self._blurred = arrays
+    own: FloatImage
+    """Detail of the frame."""
+    common: FloatImage
+    """Detail of its neighbors' mean."""
+    best: FloatImage
+    """Best share of the neighbors in the result's detail."""
+    kept: FloatImage
+    """Share of the detail that the neighbors' mean keeps."""
 
-    def blurred_images(self, current: FloatImage, before: WarpedMean, after: WarpedMean, rows: slice) -> list[FloatImage]:
-        """Return the frame and the mean of its neighbors, then both after the first blur, and so on."""
-        height = len(current)
-        values = self._neighbors[:height]
-        np.add(before.values[rows], after.values[rows], out=values)
-        _divide_with_trace(values, before.weight[rows] + after.weight[rows], current, self.repeat_channels)
-        images = [current, values]
-        for number, blurred in enumerate(self._blurred):
-            images.append(blurred[:height])
-            _blur(images[number], BANDS[number // 2], blurred[:height])
-        return images
-
-    def repeat_channels(self, factor: FloatImage) -> FloatImage:
-        """Return `factor` [h, w] as [h, w, 3], until the next call."""
-        return repeat_channels(factor, self._factor[: len(factor)])
+    def add_lost(self, lost: FloatImage, share: FloatImage, rows: slice) -> None:
+        """Add to `lost` what the weighted mean lacks in `rows`. `share`: that of the neighbors in the mean."""
+        used = np.minimum(share, self.best[rows])
+        cv2.accumulateProduct(self.own[rows], share - used, lost)
+        cv2.accumulateProduct(self.common[rows], used / self.kept[rows] - share, lost)
 
 
-def _blur(image: FloatImage, sigma: float, out: FloatImage | None = None) -> FloatImage:
+def _blur(image: FloatImage, sigma: float) -> FloatImage:
     side = 2 * math.ceil(SIGMAS * sigma) + 1
-    blurred: Any = cv2.GaussianBlur(image, (side, side), sigma, dst=out)
-    return np.asarray(blurred, np.float32)
+    return np.asarray(cv2.GaussianBlur(image, (side, side), sigma), np.float32)
 
 
 def repeat_channels(factor: FloatImage, out: FloatImage) -> FloatImage:
@@ -111,30 +106,10 @@ def repeat_channels(factor: FloatImage, out: FloatImage) -> FloatImage:
     return out
 
 
-def _image_factors(weight: FloatImage, shares: list[tuple[FloatImage, FloatImage]]) -> list[FloatImage]:
-    """Return the factors [h, w] of the frame and its neighbors' mean, then of both after the first blur, and so on.
-
-    The result is the weighted mean. Of each band's detail, `share - used` of the frame's own and `used / kept - share` of
-    the neighbors' are added. A band's detail is the difference of two images, so the factors of a blurred image are those
-    of the band that begins with it minus those of the band that ends with it."""
-    rest = np.asarray(1 / (1 + weight), np.float32)
-    share = 1 - rest
-    factors: list[FloatImage] = [rest * np.float32(1 - TINY_WEIGHT), rest * (weight + np.float32(TINY_WEIGHT))]
-    for best, kept in shares:
-        used = np.minimum(share, best)
-        own, common = share - used, np.asarray(used / kept - share, np.float32)
-        factors[-2] += own
-        factors[-1] += common
-        factors += [-own, -common]
-    return factors
-
-
-def _divide_with_trace(
-    values: FloatImage, weight: FloatImage, current: FloatImage, repeat: Callable[[FloatImage], FloatImage] = lambda one: one
-) -> None:
+def _divide_with_trace(values: FloatImage, weight: FloatImage, current: FloatImage) -> None:
     """Divide weighted `values` by their `weight`. A trace of `current` is added, and remains where there is no weight."""
     cv2.scaleAdd(current, TINY_WEIGHT, values, values)
-    values *= repeat(np.asarray(1 / (weight + np.float32(TINY_WEIGHT)), np.float32))
+    values /= weight + np.float32(TINY_WEIGHT)
 
 
 def _strips(height: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -147,14 +122,11 @@ def _strips(height: int) -> Iterator[tuple[slice, slice, slice]]:
         yield slice(first, last), slice(low, high), slice(first - low, last - low)
 
 
-def _detail_shares(
-    current: FloatImage, before: WarpedMean, after: WarpedMean, region: Region
-) -> list[tuple[FloatImage, FloatImage]]:
-    """Return for each band the best share of the neighbors in its detail, and the share of detail that they keep.
-
-    All are [h, w] of `region`. Outside it nothing is compared."""
+def _compare_detail(current: FloatImage, before: WarpedMean, after: WarpedMean, region: Region) -> list[_Band]:
+    """Return the bands of detail in `region`. Outside it nothing is compared."""
     whole, current = current.shape[1::-1], current[region.slices]
     height, width = current.shape[:2]
+    details = np.empty((len(BANDS), 2, height, width), np.float32)
     windows = np.zeros((1 + 4 * len(BANDS), *(max(1, side // GRID) for side in whole[::-1])), np.float32)
     x, y, size = region.x0 // GRID, region.y0 // GRID, (max(1, width // GRID), max(1, height // GRID))
     found = windows[:, y : y + size[1], x : x + size[0]]
@@ -163,15 +135,17 @@ def _detail_shares(
         places = slice(rows.start // GRID, None if rows.stop == height else rows.stop // GRID)
         lumas = _lumas(current[wide], *(WarpedMean(one.values[wide], one.weight[wide]) for one in (before, after)))
         means = [compared]
-        for sigma in BANDS:
+        for sigma, detail in zip(BANDS, details):
             coarse = [_blur(one, sigma) for one in lumas]
-            means += _products([one[inner] - other[inner] for one, other in zip(lumas, coarse)], compared)
+            own, common, earlier, later = (one[inner] - other[inner] for one, other in zip(lumas, coarse))
+            detail[0, rows], detail[1, rows] = own, common
+            means += _products([own, common, earlier, later], compared)
             lumas = coarse
         for mean, target in zip(means, found[:, places]):
             cv2.resize(mean, target.shape[::-1], dst=target, interpolation=cv2.INTER_AREA)
     area, *rest = windows
-    shares = [_best_share(area, *rest[n : n + 4], size=whole) for n in range(0, len(rest), 4)]
-    return [(best[region.slices], kept[region.slices]) for best, kept in shares]
+    shares = (_best_share(area, *rest[n : n + 4], size=whole) for n in range(0, len(rest), 4))
+    return [_Band(*detail, *(one[region.slices] for one in share)) for detail, share in zip(details, shares)]
 
 
 def _lumas(current: FloatImage, before: WarpedMean, after: WarpedMean) -> list[FloatImage]:

@@ -30,19 +30,19 @@ def merge(current: torch.Tensor, before: TorchWarpedMean, after: TorchWarpedMean
     out = (current + total) / (1 + weight)
     if len(current) == 1:
         return out
+    own = luminance(current)
     neighbors, earlier, later = (
-        (values + TINY_WEIGHT * current) / (some + TINY_WEIGHT)
+        (luminance(values) + TINY_WEIGHT * own) / (some + TINY_WEIGHT)
         for values, some in ((total, weight), (before.values, before.weight), (after.values, after.weight))
     )
     compared = (torch.minimum(before.weight, after.weight) > MIN_WEIGHT).to(torch.float32)
     share = weight / (1 + weight)
-    lumas = [luminance(one) for one in (current, neighbors, earlier, later)]
-    images = torch.cat((current, neighbors, *lumas))  # [10, S, S]
+    images = torch.cat((own, neighbors, earlier, later))  # [4, S, S]
     for sigma in BANDS:
         blurred = gaussian_blur(images, sigma)
         details, images = images - blurred, blurred
-        weight_own, weight_common = _band_weights(details[6:], compared, share)
-        out = out + details[:3] * weight_own + details[3:6] * weight_common
+        weight_own, weight_common = _band_weights(details, compared, share)
+        out = out + details[0] * weight_own + details[1] * weight_common
     return out
 
 
