@@ -18,8 +18,8 @@ FRAMES_NOTE = "Each frame was restored independently, so faces may flicker. Use 
 FRAMES_KEPT_NOTE = "The video keeps this frame unrestored, so that no frame is missing."
 KEPT_NOTE = "The result of the earlier operations is kept."
 VIDEO_NOTE = (
-    "Batch from Directory restores each video frame independently, so faces may flicker. Use gpen video on the command line "
-    "or ComfyUI's Restore Video (GPEN) to keep them steady."
+    "The video frames of a folder are restored independently, so faces may flicker. Use gpen video on the command line or "
+    "ComfyUI's Restore Video (GPEN) to keep them steady."
 )
 REACTOR = "ReActor"
 BEFORE_SWAP_NOTE = "Your operation order runs GPEN before ReActor, so GPEN cannot clean up a face swap."
@@ -48,6 +48,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             if runs_before_reactor():
                 gr.HTML(f"<b>{BEFORE_SWAP_NOTE}</b>")
             parts = controls.build(preview.build, _add_video_note)
+            parts["only_swapped"].visible = not host.is_sdnext()  # its page keeps no image before the swap
         return {"enable": enable, **parts}
 
     def image_changed(self) -> None:

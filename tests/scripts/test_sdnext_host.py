@@ -71,6 +71,9 @@ def test_the_process_page_does_not_know_the_image_before_the_swap(host, photo):
     """As docs/a1111.md says."""
     shown, text = host.press_process(photo, **{"Model": "gpen-red-256.pth", "Only swapped faces": True})
     assert shown == [] and "The image before the swap is not available" in text
+    offered = [part["props"] for part in host.call("/config")[1]["components"]]
+    offered = [one["visible"] for one in offered if one.get("label") == "Only swapped faces"]
+    assert sorted(offered) == [False, True, True]  # not on that page, but on the two older ones
 
 
 def test_restoring_over_our_api(host, photo):

@@ -653,6 +653,12 @@ def test_sdnext_makes_the_accordion_itself_and_ours_can_be_ticked(sdnext):
     assert not [one for one in Component.made if one.kind == "InputAccordion"]
 
 
+def test_sdnexts_page_for_images_does_not_offer_what_needs_the_image_before_a_swap(sdnext, host):
+    offered = [made.extras[-1].ui()["only_swapped"].visible for made in (sdnext, host)]
+    assert offered == [False, True] and sdnext.script_classes[0]().ui(False)
+    assert [one.visible for one in Component.made if one.kwargs.get("label") == "Only swapped faces"] == [False, True, True]
+
+
 def test_sdnexts_console_shows_our_messages_after_an_error(sdnext, photo, caplog):
     """Its ring buffer then formats a record in place and keeps the arguments, so that later handlers cannot format it."""
     with pytest.raises(MissingWeights):
