@@ -111,9 +111,8 @@ class Section:
         """Add the components to the page that is being built. `connect` adds the events, once all controls exist."""
         self.model, self._refresh = model, refresh
         self.status: Any = gr.HTML("")
-        with gr.Row():
-            self.download: Any = gr.Button(DOWNLOAD, size="sm", visible=False)
-            self.cancel = gr.Button("Stop the download", size="sm", visible=False)
+        self.download: Any = gr.Button(DOWNLOAD, size="sm", visible=False)
+        self.cancel = gr.Button("Stop the download", size="sm", visible=False)  # at most one of the two is shown
         self.message = gr.HTML("")
         self.inputs: list[Any] = [model]
         self._running: list[Download] = []

@@ -29,7 +29,7 @@ NEEDS_ONNX_RUNTIME = "ONNX file; needs ONNX Runtime"
 AUTO_DOWNLOAD = "GPEN-BFR-2048"  # the network that `auto` downloads if there is none
 LISTS = ":is([id^=gpen_model_],#setting_gpen_model)"  # CSS selector of our model lists on all pages
 STATE_STYLE = "padding-inline-start:1em;opacity:.6"
-LIST_STYLE = f"{LISTS} ul.options{{min-width:22em}}"  # a narrow column would cut off a name and its state
+LIST_STYLE = f"{LISTS} :is(ul.options,ul.options li){{min-width:max-content}}"  # the field's width would cut off states
 
 
 def refresh_button(model: gr.Dropdown) -> gr.Component:
