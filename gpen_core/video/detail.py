@@ -68,9 +68,9 @@ def merge(current: FloatImage, before: WarpedMean, after: WarpedMean, region: Re
         strip += before.values[rows]
         strip += after.values[rows]
         strip *= repeat_channels(rest, repeated)
-        lost = np.zeros_like(rest)
+        lost, share = np.zeros_like(rest), 1 - rest
         for band in bands:
-            band.add_lost(lost, 1 - rest, rows)
+            band.add_lost(lost, share, rows)
         strip += repeat_channels(lost, repeated)
     return out
 

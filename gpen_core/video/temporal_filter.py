@@ -81,8 +81,8 @@ class TrackFilter:
     Frame t becomes the weighted mean of the frames at most `radius` away, each warped by the flow between the input crops.
     Its own weight is 1. Another frame's weight is `amount`, times a Gaussian over time, times the flow's confidence. The
     confidence is 0 where the forward and backward flow disagree, or where the input crops differ by more than their noise.
-    Fine detail in the luma of colored layers that the frames have in common is kept (see `detail`).
-    There, frame t stays as restored (to 1 in 65535). At most 2 `radius` + 1 frames are held, in 16 bits.
+    There, frame t stays as restored (to 1 in 65535). Fine detail that the frames have in common is kept in the luma of
+    colored layers (see `detail`). At most 2 `radius` + 1 frames are held, in 16 bits.
     """
 
     def __init__(self, amount: float = DEFAULT_AMOUNT, radius: int = RADIUS) -> None:
