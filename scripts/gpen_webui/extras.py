@@ -18,7 +18,7 @@ FRAMES_NOTE = "Each frame was restored independently, so faces may flicker. Use 
 FRAMES_KEPT_NOTE = "The video keeps this frame unrestored, so that no frame is missing."
 KEPT_NOTE = "The result of the earlier operations is kept."
 VIDEO_NOTE = (
-    "The video frames of a folder are restored independently, so faces may flicker. Use gpen video on the command line or "
+    "Video frames in a folder are restored independently, so faces may flicker. Use gpen video on the command line or "
     "ComfyUI's Restore Video (GPEN) to keep them steady."
 )
 REACTOR = "ReActor"
