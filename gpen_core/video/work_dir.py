@@ -16,7 +16,7 @@ import torch
 from filelock import Timeout
 
 from ..errors import InputError, OutputError
-from ..files.lock_file import file_lock, is_link
+from ..files.lock_file import file_lock, has_locks, is_link
 from ..progress import Progress, ProgressEvent
 from .probe import frame_files
 
@@ -53,9 +53,11 @@ class WorkDir:
         lock = None
         try:
             self._raise_if_foreign()
-            lock = file_lock(self.folder.with_name(f".{self.folder.name}.lock"))
+            lock_path = self.folder.with_name(f".{self.folder.name}.lock")
+            lock = file_lock(lock_path)
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            if has_locks(lock_path):
+                lock.acquire(timeout=0)
             if restart:
                 self._delete()
                 self.folder.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from filelock import Timeout
 
 from ..errors import MissingWeights, WeightsError
-from ..files.lock_file import file_lock
+from ..files.lock_file import file_lock, has_locks
 from ..files.size_text import file_size_text
 from ..progress import Progress, ProgressEvent
 from . import digest, remote_digest
@@ -94,17 +94,18 @@ class Download:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         """Let one process of those that share the folder download. The others wait, and can be cancelled."""
-        lock = file_lock(self.target.with_name(f".{self.target.name}.lock"))
-        while True:
+        path = self.target.with_name(f".{self.target.name}.lock")
+        lock = file_lock(path)
+        can_lock = has_locks(path)
+        if not can_lock:
+            log.info("%s cannot be locked.", self.target)  # acquiring a part by renaming is enough
+        while can_lock:
             try:
                 lock.acquire(timeout=0.2)
                 break
             except Timeout:
                 text = f"Waiting for another download of {self.entry.file}"
                 self.progress(ProgressEvent("download", 0, None, "byte", text))
-            except NotImplementedError:  # the file system has no locks; acquiring a part by renaming is enough
-                log.info("%s cannot be locked.", self.target)
-                break
         try:
             yield
         finally:

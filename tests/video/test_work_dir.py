@@ -1,5 +1,7 @@
 """The work folder beside the output: links and other people's files are neither written through nor deleted."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -71,6 +73,18 @@ def test_files_that_others_put_into_the_work_folder_stay(tmp_path):
         work.subfolder(KEY)
         assert "contains files of others" in str(work.clear())
     assert (work.folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="replaces a function of POSIX systems")
+def test_a_file_system_without_locks_has_a_work_folder(tmp_path, monkeypatch):
+    def unsupported(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    work = WorkDir(tmp_path / "out.mkv")
+    with work.lock(False):
+        assert work.subfolder(KEY).is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_file_browser_leaves_does_not_count(tmp_path):

@@ -272,11 +272,15 @@ def test_stopping_while_another_process_downloads(fetch, serve, tmp_path):
     assert server.requests == []
 
 
-def test_a_file_system_without_locks_still_downloads(fetch, serve, monkeypatch):
-    def unsupported(self, *args, **kwargs):
-        raise NotImplementedError("FileSystem does not appear to support flock")
+@pytest.mark.skipif(os.name != "posix", reason="replaces a function of POSIX systems")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_still_downloads(fetch, serve, monkeypatch, code):
+    """NFS without its lock daemon reports ENOLCK."""
 
-    monkeypatch.setattr(FileLock, "acquire", unsupported)
+    def unsupported(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
     assert fetch(serve()).read_bytes() == BODY
 
 
