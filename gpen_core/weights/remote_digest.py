@@ -41,7 +41,7 @@ def fetch_info(source: Source, policy: RetryPolicy, on_tick: OnTick = lambda: No
     except (SourceError, ValueError, OSError, RecursionError) as fault:  # RecursionError: deeply nested JSON
         log.info("%s did not publish the digest of its file: %s.", source.listing or source.url, fault)
         return RemoteDigest()
-    return known
+    return replace(known, bytes=known.bytes or None)  # some servers give a length of 0 for each HEAD request
 
 
 def _from_listing(source: Source, policy: RetryPolicy, on_tick: OnTick) -> RemoteDigest:

@@ -47,6 +47,13 @@ def test_a_mirror_without_any_digest_is_checked_by_structure(publish, load, serv
     assert "only its structure was checked" in caplog.text
 
 
+def test_a_length_of_zero_that_a_server_gives_for_a_head_request_is_not_believed(publish, load, serve):
+    server = serve()
+    server.head = ws.status(200)
+    publish(server.source)
+    assert load() == 1
+
+
 # https
 
 
