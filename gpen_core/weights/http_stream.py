@@ -104,7 +104,9 @@ class StreamingRequest:
                             break
             self._put(None)
         except BaseException as error:  # raised again in the caller's thread
-            self._put(error)
+            # requests does not convert the error for a missing file of certificates, which the environment can name.
+            is_raw = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+            self._put(requests.exceptions.SSLError(error) if is_raw else error)
 
     def _put(self, item: requests.Response | bytes | BaseException | None) -> None:
         while not self._is_closed.is_set():

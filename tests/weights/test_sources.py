@@ -107,3 +107,11 @@ def test_a_certificate_that_nobody_signed_is_refused_without_a_second_try(publis
     publish(Source(secure(https)), sha256=sha(BODY))
     with pytest.raises(DownloadFailed, match=r"cannot be reached .*(?i:certificate)"):
         load()
+
+
+def test_certificates_that_are_not_there_are_no_fault_of_the_folder(publish, load, serve, https, monkeypatch, tmp_path):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    publish(Source(secure(https)), serve(ws.status(404)).source, sha256=sha(BODY))
+    with pytest.raises(DownloadFailed, match=r"cannot be reached \(.*gone\.pem\)\n.* answered 404") as failed:
+        load()
+    assert "Check the folder" not in str(failed.value)
