@@ -91,7 +91,11 @@ def _onnx_names(path: Path) -> Iterable[str]:
 def _zip_names(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         name = next((name for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)), None)
-        if name is None or archive.getinfo(name).file_size > MAX_NAMES_BYTES:
+        if name is None:
+            return []
+        info = archive.getinfo(name)
+        is_plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1  # not encrypted, as torch.save writes
+        if not is_plain or info.file_size > MAX_NAMES_BYTES:
             return []
         pickled = archive.read(name)
     return [str(argument) for code, argument, _ in pickletools.genops(pickled) if code.name in STRING_OPCODES]

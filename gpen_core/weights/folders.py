@@ -45,7 +45,7 @@ def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
     `name` is a path, or a catalog name, file name or alias that is searched in the folders. Case is ignored, and
     `.safetensors` is preferred to `.pth`. Raises `MissingWeights` for an unknown name."""
     path = Path(name).expanduser()
-    if os.path.isfile(path):  # Path.is_file raises on names that are too long
+    if os.path.isfile(path):  # Path.is_file raises for names that are too long, and for links into private folders
         return path
     found = find_file(name, folders) or find_entry(name)
     if found is None:
@@ -62,7 +62,7 @@ def find_file(name: str, folders: Iterable[Path]) -> Path | None:
     for folder in folders:
         files = {path.name.lower(): path for path in _list_files(folder)}
         for candidate in wanted:
-            if candidate in files and files[candidate].is_file():
+            if candidate in files and os.path.isfile(files[candidate]):
                 return files[candidate]
     return None
 
@@ -110,7 +110,7 @@ def iter_weights(folders: Iterable[Path]) -> Iterator[Path]:
 
 def _is_weights(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.is_file():
+    if suffix not in SUFFIXES or not os.path.isfile(path):
         return False
     return suffix != ".onnx" or "gpen" in path.name.lower() or detect_architecture(path) == GPEN
 

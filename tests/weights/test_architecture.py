@@ -3,6 +3,7 @@
 import os
 import pickle
 import time
+import zipfile
 
 import helpers
 import pytest
@@ -63,6 +64,26 @@ def test_choices_have_them_and_no_others(folder):
         *("retinaface_resnet50", "retinaface_mobile0.25"),
         *("faces.pth", "faces.safetensors"),
     ]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damaged_compressed_files_are_no_choice_and_do_not_hide_the_others(folder, method):
+    with zipfile.ZipFile(folder / "zipped.pth", "w", method) as archive:
+        archive.writestr("archive/data.pkl", bytes(range(256)) * 40)
+    data = bytearray((folder / "zipped.pth").read_bytes())
+    data[80:120] = b"\xff" * 40
+    (folder / "zipped.pth").write_bytes(data)
+    assert {"portraits.pth", "zipped.pth"} & set(list_networks([folder])) == {"portraits.pth"}
+
+
+def test_encrypted_files_are_no_choice_and_do_not_hide_the_others(folder):
+    with zipfile.ZipFile(folder / "secret.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"x" * 100)
+    data = bytearray((folder / "secret.pth").read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1
+    (folder / "secret.pth").write_bytes(data)
+    assert {"portraits.pth", "secret.pth"} & set(list_networks([folder])) == {"portraits.pth"}
 
 
 def test_nothing_in_a_pickle_is_run(tmp_path):

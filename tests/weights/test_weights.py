@@ -47,6 +47,17 @@ def test_a_folder_that_may_not_be_read_has_no_files(tmp_path, monkeypatch, caplo
     assert f"{closed} cannot be read (Permission denied)" in caplog.text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_link_that_cannot_be_followed_is_no_file_and_does_not_hide_the_others(tmp_path):
+    """For root, a name that is too long stands for a folder that another user may not open: `Path.is_file` raises, too."""
+    folder = touch(tmp_path, "my-gpen.pth")
+    for name in ("GPEN-BFR-512.pth", "gpen-of-another-user.pth"):
+        (folder / name).symlink_to("x" * 300)
+    assert folders.list_networks([folder])[-1] == "my-gpen.pth"
+    assert list(folders.iter_weights([folder])) == [folder / "my-gpen.pth"]
+    assert folders.resolve_path("gpen-bfr-512", [folder]) is find_entry("gpen-bfr-512")
+
+
 @pytest.mark.parametrize(
     ("system", "environ", "folder"),
     [
