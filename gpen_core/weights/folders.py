@@ -42,8 +42,8 @@ def _cache_dir() -> Path:
 def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
     """Return the path of the weights file `name`, or its catalog entry if the file is missing.
 
-    `name` is a path, or a catalog name, file name or alias that is searched in the folders. Case is ignored, and
-    `.safetensors` is preferred to `.pth`. Raises `MissingWeights` for an unknown name."""
+    `name` is a path, or a catalog name, file name or alias that is searched in the folders as `find_file` does. Case is
+    ignored, and `.safetensors` is preferred to `.pth`. Raises `MissingWeights` for an unknown name."""
     path = Path(name).expanduser()
     if os.path.isfile(path):  # Path.is_file raises for names that are too long, and for links into private folders
         return path
@@ -56,14 +56,22 @@ def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
     return found
 
 
-def find_file(name: str, folders: Iterable[Path]) -> Path | None:
-    """Return the weights file of that name, or of its catalog entry, in these folders. None if there is none."""
-    wanted = _candidate_names(name, find_entry(name))
+def find_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """Return the weights file of that name, or of its catalog entry, in these folders. None if there is none.
+
+    Outside the catalog, the file with exactly this name comes first: one with another suffix may be another network."""
+    entry = find_entry(name)
+    if entry is None and name.lower().endswith(SUFFIXES):
+        files = (path for folder in folders for path in _list_files(folder))
+        exact = next((path for path in files if path.name == name and os.path.isfile(path)), None)
+        if exact is not None:
+            return exact
+    wanted = _candidate_names(name, entry)
     for folder in folders:
-        files = {path.name.lower(): path for path in _list_files(folder)}
+        by_name = {path.name.lower(): path for path in _list_files(folder)}
         for candidate in wanted:
-            if candidate in files and os.path.isfile(files[candidate]):
-                return files[candidate]
+            if candidate in by_name and os.path.isfile(by_name[candidate]):
+                return by_name[candidate]
     return None
 
 
@@ -144,7 +152,8 @@ def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
     Case and suffix are ignored. Catalog names and aliases are accepted."""
     entry = find_entry(name)
     wanted = base_name(name if entry is None else entry.file)
-    return next((choice for choice in list_networks(folders) if base_name(choice) == wanted), None)
+    choices = list_networks(folders)
+    return name if name in choices else next((choice for choice in choices if base_name(choice) == wanted), None)
 
 
 def list_detectors(folders: Sequence[Path]) -> list[str]:

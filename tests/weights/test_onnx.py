@@ -277,6 +277,19 @@ def test_a_file_of_a_shared_folder_is_kept_in_our_own(exported, tmp_path):
 
 
 @pytest.mark.usefixtures("unproven")
+def test_a_file_that_was_replaced_after_its_conversion_is_noticed_by_its_name_too(exported, tmp_path):
+    own, shared = tmp_path / "GPEN", tmp_path / "facerestore_models"
+    shared.mkdir()
+    (shared / "mine.onnx").write_bytes(exported.read_bytes())
+    store(own, shared).load("mine.onnx", identity)
+    assert (own / "mine.safetensors").exists()
+    (shared / "mine.onnx").write_bytes(exported.read_bytes() + made.field(9, "more"))
+    with pytest.raises(WeightsChanged, match=r"mine\.onnx was refused"):
+        store(own, shared).load("mine.onnx", identity)
+    assert store(own, shared).accept_changed("mine.onnx", identity)[0] == shared / "mine.onnx"
+
+
+@pytest.mark.usefixtures("unproven")
 def test_where_nothing_can_be_kept_the_weights_are_read_all_the_same(exported, tmp_path, caplog):
     path = tmp_path / "a.onnx"
     path.write_bytes(exported.read_bytes())

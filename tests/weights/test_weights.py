@@ -129,6 +129,15 @@ def test_safetensors_come_before_pth_and_pth_before_pt(tmp_path):
         (folder / f"gpen-bfr-512{suffix}").unlink()
 
 
+def test_the_whole_name_of_an_own_file_comes_before_other_suffixes_and_folders(tmp_path):
+    first, second = touch(tmp_path / "1", "my-gpen.safetensors"), touch(tmp_path / "2", "my-gpen.onnx", "my-gpen.pth")
+    files = [first / "my-gpen.safetensors", second / "my-gpen.onnx", second / "my-gpen.pth"]
+    for path in files:
+        assert folders.resolve_path(path.name, [first, second]) == path
+        assert folders.match_network_name(path.name, [first, second]) == path.name
+    assert folders.resolve_path("my-gpen", [first, second]) == files[0]
+
+
 def test_a_folder_that_bears_the_name_is_not_taken(tmp_path):
     touch(tmp_path / "gpen-bfr-512.safetensors", "x")
     touch(tmp_path, "GPEN-BFR-512.pth")
