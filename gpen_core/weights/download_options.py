@@ -21,7 +21,7 @@ class DownloadOptions:
     """URL of a folder. `mirror/FILE` is tried before the catalog's sources. It may use http."""
 
     def __post_init__(self) -> None:
-        if self.mirror is not None and urlsplit(self.mirror).scheme not in ("http", "https"):
+        if self.mirror is not None and not _is_http(self.mirror):
             raise OptionsError(f"The mirror must be an http or https address, got {self.mirror!r}.")
 
     @classmethod
@@ -31,3 +31,10 @@ class DownloadOptions:
         """Combine the arguments with `$GPEN_OFFLINE`, `$HF_HUB_OFFLINE` and `$GPEN_MIRROR`."""
         env_offline = any(is_switched_on(name) for name in ("GPEN_OFFLINE", "HF_HUB_OFFLINE"))
         return cls(offline or env_offline, require_digest, mirror or os.environ.get("GPEN_MIRROR") or None)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # such as half an IPv6 address
+        return False

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import MissingWeights
+from ..errors import MissingWeights, OptionsError
 from ..optional_packages import require
 from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
@@ -25,10 +25,15 @@ def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
     """Return the given folders, or else `$GPEN_MODELS_DIR`, or else `sd-gpen` in the user's cache directory.
 
     Files are searched in this order. Downloads go into the first folder.
-    Raises `MissingDependency` if the cache directory is needed and platformdirs is not installed."""
+    Raises `MissingDependency` if the cache directory is needed and platformdirs is not installed, and `OptionsError` for the
+    home folder of an unknown user."""
     chosen = folders or os.environ.get("GPEN_MODELS_DIR") or _cache_dir()
     several = [chosen] if isinstance(chosen, (str, os.PathLike)) else chosen
-    return tuple(Path(one).expanduser() for one in several)
+    try:
+        return tuple(Path(one).expanduser() for one in several)
+    except RuntimeError as error:  # the text is not used, because a folder that is called ~ is dangerous to delete
+        names = format_folders([Path(one) for one in several])
+        raise OptionsError(f"The home folder in {names} is unknown. Write the whole path of the models folder.") from error
 
 
 def _cache_dir() -> Path:
@@ -44,7 +49,7 @@ def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
 
     `name` is a path, or a catalog name, file name or alias that is searched in the folders as `find_file` does. Case is
     ignored, and `.safetensors` is preferred to `.pth`. Raises `MissingWeights` for an unknown name."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if os.path.isfile(path):  # Path.is_file raises for names that are too long, and for links into private folders
         return path
     found = find_file(name, folders) or find_entry(name)
@@ -54,6 +59,11 @@ def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
             f"Available: {', '.join(known.name for known in CATALOG)}, or the path of a file."
         )
     return found
+
+
+def expand_home(name: str) -> Path:
+    """Replace a leading `~` or `~USER` by the home folder. If it is unknown, the name stays: a file's can begin with `~`."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:

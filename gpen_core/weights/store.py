@@ -20,7 +20,7 @@ from . import checkpoint, convert, digest
 from .catalog import Entry, find_entry, find_export
 from .digest import PIN, PUBLISHED, STRUCTURE, DigestRecord, WeightsOrigin
 from .download_options import DownloadOptions
-from .folders import format_folders, resolve_path
+from .folders import expand_home, format_folders, resolve_path
 from .onnx_runtime import RUNTIME, has_runtime
 from .weights_file import WeightsFile, open_weights
 
@@ -172,7 +172,7 @@ class Store:
 
         The released file replaces an ONNX file that was found by the network's name and cannot be converted here."""
         entry = find_entry(name)
-        is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == Path(name).expanduser() or _is_graph(path)
+        is_usable = path.suffix.lower() != ".onnx" or has_runtime() or path == expand_home(name) or _is_graph(path)
         if entry is None or is_usable or self.options.offline or any(one.tensors_sha256 for one in entry.exports):
             return None
         log.warning("%s was skipped, because converting it needs ONNX Runtime: %s", path, install_command(RUNTIME))

@@ -449,7 +449,7 @@ def test_a_mirror_comes_from_the_option_or_the_environment(monkeypatch):
     assert DownloadOptions.from_environment(mirror="http://b.example").mirror == "http://b.example"
     monkeypatch.setenv("GPEN_MIRROR", "")
     assert DownloadOptions.from_environment().mirror is None
-    for wrong in ("ftp://a.example", "/srv/weights", "a.example/gpen"):
+    for wrong in ("ftp://a.example", "/srv/weights", "a.example/gpen", "http://[::1"):
         with pytest.raises(OptionsError, match="http or https"):
             DownloadOptions(mirror=wrong)
 

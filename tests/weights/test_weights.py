@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpen_core.errors import MissingDependency, MissingWeights
+from gpen_core.errors import MissingDependency, MissingWeights, OptionsError
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
 from gpen_core.weights.catalog import CATALOG, base_name, find_entry, find_export, restoring_networks
@@ -95,6 +95,16 @@ def test_a_tilde_stands_for_the_home_folder(monkeypatch):
     assert folders.models_dirs("~/models") == (Path.home() / "models",)
     monkeypatch.setenv("GPEN_MODELS_DIR", "~/models")
     assert folders.models_dirs() == (Path.home() / "models",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows assumes that every user has a home folder")
+def test_a_tilde_without_a_home_folder(tmp_path):
+    folder = touch(tmp_path, "~no-such-user.pth")
+    assert folders.resolve_path("~no-such-user.pth", [folder]) == folder / "~no-such-user.pth"
+    with pytest.raises(MissingWeights, match="Unknown model"):
+        folders.resolve_path("~no-such-user/a.pth", [folder])
+    with pytest.raises(OptionsError, match="The home folder in ~no-such-user/models is unknown"):
+        folders.models_dirs("~no-such-user/models")
 
 
 @pytest.mark.parametrize(
