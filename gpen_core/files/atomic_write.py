@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was not changed.") from error
     finally:
-        part.unlink(missing_ok=True)
+        try:
+            part.unlink(missing_ok=True)
+        except PermissionError:  # on Windows, with the permissions of a read-only target
+            part.chmod(stat.S_IREAD | stat.S_IWRITE)
+            part.unlink(missing_ok=True)
 
 
 def check_folder_writable(folder: Path) -> None:
