@@ -16,6 +16,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
+from simulated_device import SimulatedDevice
 
 from gpen_core import Face
 from gpen_core.images.image import ImageData
@@ -386,6 +387,17 @@ def loaded(host, red, monkeypatch):
     model = host.module("nodes.model").GpenModel
     monkeypatch.setattr(model, "load", lambda *asked: (calls.append(asked[:3]), red)[1])
     return calls
+
+
+def test_the_hosts_accelerator_restores(host, monkeypatch, tmp_path, portrait):
+    monkeypatch.setenv("GPEN_MODELS_DIR", str(tmp_path))  # where the check of the device is recorded
+    with SimulatedDevice("mps") as simulated:
+        host.management.get_torch_device = lambda: simulated.device
+        asked = {"model": "gpen-red-256.pth", "precision": "fp32", "detector": "detection_mobilenet0.25_Final.pth"}
+        (model,) = host.run("GPEN_LoadModel", **asked)
+        image, *_ = host.run("GPEN_RestoreFaces", image=portrait, gpen_model=model, mask_type="feather")
+        places = {value.device for network in model.restorer.modules() for value in network.state_dict().values()}
+    assert image.device.type == "cpu" and is_red(image).any() and not is_red(image).all() and places == {simulated.device}
 
 
 def test_restore_faces_works_alone_and_keeps_its_model(host, loaded, comfy_models, portrait):
