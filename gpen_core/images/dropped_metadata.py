@@ -11,7 +11,16 @@ from PIL import Image
 
 from ..errors import summarize_problems
 from . import bmff
-from .metadata import C2PA_TAG, EXIF_HEADER, JPEG_SEGMENTS, PNG_COLOR_CHUNKS, XMP_HEADER, Metadata, promised_by_xmp
+from .metadata import (
+    C2PA_TAG,
+    EXIF_HEADER,
+    JPEG_SEGMENTS,
+    LAYERS_TAG,
+    PNG_COLOR_CHUNKS,
+    XMP_HEADER,
+    Metadata,
+    promised_by_xmp,
+)
 from .png import PNG_SIGNATURE, iter_chunks
 from .xmp_promises import GAIN_MAP, MOTION_VIDEO
 
@@ -171,3 +180,5 @@ def _tiff_fields(image: Image.Image) -> Iterator[str]:
         yield C2PA
     if SUB_IFDS_TAG in tags:
         yield "further images (TIFF SubIFDs)"
+    if LAYERS_TAG in tags:
+        yield "layers (TIFF ImageSourceData)"

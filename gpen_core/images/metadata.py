@@ -28,10 +28,11 @@ log = logging.getLogger(__name__)
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
 C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: its signature covers the old pixels
+LAYERS_TAG = 37724  # ImageSourceData: Photoshop opens these layers instead of the pixels
 # TIFF 6.0: tags that describe pixel storage, and tags that must not be copied unchanged.
 STORAGE_TAGS = frozenset(
     {*range(254, 260), *range(262, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 297, 301, *range(317, 326), 330}
-    | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG, C2PA_TAG}
+    | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG, C2PA_TAG, LAYERS_TAG}
 )
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
 # Copied unchanged from a JPEG: extended XMP, and IPTC captions.

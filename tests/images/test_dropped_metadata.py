@@ -1,5 +1,6 @@
 """What is not carried into the new file is named, where there is such, and only then."""
 
+import io
 import struct
 
 import image_files as made
@@ -14,6 +15,7 @@ from gpen_core.images.metadata import Metadata
 
 EIGHT = made.noise((9, 11, 3))
 MANIFEST = (7, 8, b"abcdefgh")
+LAYERS = (7, 70_036, b"Adobe Photoshop Document Data Block\0" + bytes(70_000))
 C2PA_BOX = struct.pack(">L", 60) + b"jumb" + struct.pack(">L", 40) + b"jumdc2pa\0\x11\0\x10\x80\0\0\xaa\08\x9bq\3c2pa\0"
 OTHER_BOX = struct.pack(">L", 60) + b"jumb" + struct.pack(">L", 40) + b"jumdjson\0\x11\0\x10\x80\0\0\xaa\08\x9bq\3data\0"
 
@@ -28,10 +30,10 @@ def webp(chunk, payload):
     return data[:4] + struct.pack("<L", len(data) - 8) + data[8:]
 
 
-def tiff(tag, entry):
+def tiff(tag, entry, more=None):
     numbers = {256: 11, 257: 9, 259: 1, 262: 1, 277: 1, 278: 9, 279: 99}
     entries = {of: made.number(value, 4) for of, value in numbers.items()}
-    return made.bare_tiff({**entries, 258: made.number(8), tag: entry}, EIGHT[..., 0].tobytes())
+    return made.bare_tiff({**entries, 258: made.number(8), tag: entry, **(more or {})}, EIGHT[..., 0].tobytes())
 
 
 def behind_the_pixels(png, *chunks):
@@ -67,6 +69,7 @@ UNKEPT = {
     "WebP private": (webp(b"MAKR", b"abc"), ("WebP chunk MAKR",)),
     "TIFF C2PA": (tiff(0xCD41, MANIFEST), ("a C2PA manifest",)),
     "TIFF pages within": (tiff(330, made.number(8, 4)), ("further images (TIFF SubIFDs)",)),
+    "TIFF layers": (tiff(37724, LAYERS), ("layers (TIFF ImageSourceData)",)),
 }
 
 
@@ -124,6 +127,13 @@ def test_a_manifest_does_not_hide_in_an_exif_block():
     first = decode(tiff(0xCD41, MANIFEST))
     assert b"abcdefgh" not in (first.metadata.exif or b"")
     assert 0xCD41 not in made.read_directory(encode(first, "TIFF"))
+
+
+def test_photoshops_layers_do_not_hide_in_an_exif_block_and_cost_a_jpeg_no_exif(caplog):
+    first = decode(tiff(37724, LAYERS, {271: (2, 6, b"Canon\0")}))
+    assert all(b"Document Data" not in encode(first, target) for target in ("TIFF", "PNG", "WEBP"))
+    assert Image.open(io.BytesIO(encode(first, "JPEG"))).getexif()[271] == "Canon"
+    assert "does not fit" not in caplog.text
 
 
 def test_one_note_says_it_all():
