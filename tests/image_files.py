@@ -238,10 +238,11 @@ def bare_tiff(entries, strip, order="<"):
     return body + strip
 
 
-def exif_of_size(width, height):
+def exif_of_size(width, height, orientation=1):
     """EXIF that tells a width and a height, each as SHORT. Pillow before 10 writes no sub-IFD that it did not read."""
     inside = {0x9000: (7, 4, b"0230"), 0xA002: number(width), 0xA003: number(height)}
     tags = {0x0100: number(width), 0x0101: number(height), 0x010F: (2, 6, b"Maker\0"), EXIF: (4, 1, inside)}
+    tags[0x0112] = number(orientation)
     return b"Exif\0\0" + tiff_start("<") + tiff_ifd(tags, "<", 8)
 
 

@@ -41,6 +41,7 @@ from .metadata import (
     warn_about_losses,
 )
 from .open_file import open_image
+from .resized_metadata import with_upright_dimensions
 from .tiff import INTEGER_FORMATS, iter_entries, parse_tiff_header
 from .xmp_promises import without_extension
 
@@ -173,7 +174,8 @@ def decode(data: bytes, max_memory: int | None = None, max_pixels: int | None = 
         log.warning("The file has minor errors: %s", text)
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     lossy = kind in ("JPEG", "HEIF", "AVIF", "JPEG2000") or (kind == "WEBP" and not _webp_is_lossless(source))
-    return EncodedImage(from_array(apply_orientation(pixels, exif_orientation)), metadata, kind, lossy)
+    upright = from_array(apply_orientation(pixels, exif_orientation))
+    return EncodedImage(upright, with_upright_dimensions(metadata, image, upright.size), kind, lossy)
 
 
 def check_size(data: bytes, max_pixels: int | None) -> None:

@@ -32,6 +32,7 @@ MAX_VALUES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 FLOAT_DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's convert("L")
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, 4.6.4 A
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 # Raised by Pillow and OpenCV for broken files.
 DECODE_ERRORS = (
     OSError,
@@ -347,7 +348,7 @@ def to_luminance(image: ImageData) -> FloatImage:
 
 def apply_orientation(array: Pixels, orientation: int) -> Pixels:
     """Apply an EXIF orientation (1 to 8; other values count as 1) to [H, W] or [H, W, C]."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in SIDEWAYS:
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]

@@ -1,4 +1,4 @@
-"""Updating width and height in the metadata of a resized image.
+"""Updating width and height in the metadata of an image that was resized or turned upright.
 
 The resolution (pixels per inch) and texts such as A1111's are kept unchanged."""
 
@@ -8,6 +8,9 @@ import re
 import struct
 from dataclasses import replace
 
+from PIL import Image
+
+from .image import SIDEWAYS
 from .metadata import EXIF_HEADER, Metadata
 from .tiff import EXIF_IFD, INTEROP_IFD, TiffHeader, TiffOffset, iter_entries, parse_tiff_header
 
@@ -22,6 +25,14 @@ XMP_DIMENSIONS = (b"exif:PixelXDimension|tiff:ImageWidth", b"exif:PixelYDimensio
 def with_dimensions(metadata: Metadata, size: tuple[int, int]) -> Metadata:
     """Return the metadata for an image of this (width, height). Damaged parts are kept unchanged."""
     return replace(metadata, exif=_update_exif(metadata.exif, size), xmp=_update_xmp(metadata.xmp, size))
+
+
+def with_upright_dimensions(metadata: Metadata, image: Image.Image, size: tuple[int, int]) -> Metadata:
+    """Return the metadata of `image` for its upright pixels of this (width, height).
+
+    libheif turns a HEIC upright itself, but its EXIF block has the camera's width and height."""
+    is_turned = image.size != size or image.info.get("original_orientation") in SIDEWAYS
+    return with_dimensions(metadata, size) if is_turned else metadata
 
 
 def _update_exif(exif: bytes | None, size: tuple[int, int]) -> bytes | None:

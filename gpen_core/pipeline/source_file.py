@@ -19,6 +19,7 @@ from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
 from ..images.image import ImageData, to_image_data
 from ..images.metadata import Metadata, read_metadata
+from ..images.resized_metadata import with_upright_dimensions
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
         return _decode(bytes(image), max_memory, max_pixels)
     if isinstance(image, Image.Image):
         image_data = to_image_data(image)
-        return EncodedImage(image_data, _pil_metadata(image), image.format or "PNG", lossy=False)
+        metadata = with_upright_dimensions(_pil_metadata(image), image, image_data.size)
+        return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
     read = getattr(image, "read", None)
     if callable(read):
         data = read()

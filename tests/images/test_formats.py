@@ -74,6 +74,15 @@ def test_the_orientation_is_applied_once(format_name, orientation):
     assert apart(again.image.pixels, got.image.pixels) < 2 and again.metadata.exif is not None
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("format_name", BOTH)
+def test_exif_tells_the_size_of_the_upright_pixels(format_name, orientation):
+    height, width = BLOCKS.shape[:2]
+    got = decode(file_of(format_name, exif=made.exif_of_size(width, height, orientation)))
+    inside = Image.open(io.BytesIO(encode(got, "JPEG"))).getexif().get_ifd(made.EXIF)
+    assert (inside[0xA002], inside[0xA003]) == got.image.size == ((width, height) if orientation == 1 else (height, width))
+
+
 @pytest.mark.parametrize("format_name", BOTH)
 def test_an_orientation_in_xmp_alone_does_not_count(format_name):
     data = file_of(format_name, xmp=(made.XMP_WITH_ORIENTATION % 6).replace(b"tiff:Orientation", b"tiff:Xrientation"))

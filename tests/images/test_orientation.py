@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpen_core.images.codecs import decode, encode
+from gpen_core.pipeline.source_file import load_encoded
 
 SQUARES = made.blocks()
 TURNED = {
@@ -121,3 +122,16 @@ def test_exif_that_an_older_program_hid_in_png_text_is_found():
 def test_an_orientation_that_does_not_exist_turns_nothing(kind, value):
     got = decode(TURNED[kind](SQUARES, value)).image
     assert np.abs(got.to_input_type() / (got.max_value / 255) - SQUARES).max() <= (8 if kind == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("read", [decode, lambda data: load_encoded(Image.open(io.BytesIO(data)))], ids=["file", "pil"])
+def test_exif_and_xmp_tell_the_size_of_the_upright_pixels(read, orientation):
+    xmp = b'<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:ImageWidth="24" tiff:ImageLength="16"/>'
+    exif = made.exif_of_size(24, 16, orientation)
+    got = read(made.jpeg_with(made.jpeg_segment(0xE1, made.XMP_HEADER + xmp), SQUARES, exif=exif))
+    width, height = got.image.size
+    written = Image.open(io.BytesIO(encode(got, "JPEG"))).getexif()
+    assert written.get_ifd(made.EXIF)[0xA002] == written[0x0100] == width
+    assert written.get_ifd(made.EXIF)[0xA003] == written[0x0101] == height
+    assert b'tiff:ImageWidth="%d" tiff:ImageLength="%d"' % (width, height) in got.metadata.xmp
