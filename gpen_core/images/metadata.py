@@ -89,7 +89,7 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
     xmp, used_keys = _xmp(image), {PNG_XMP, *_raw_profiles(image)}
     return Metadata(
         exif=_exif(image, source),
-        icc=_icc(image, source),
+        icc=color_profile(image, source),
         xmp=without_promises(XMP_ORIENTATION.sub(b"", xmp))[0] if xmp else None,
         dpi=_dpi(image),
         comment=_comment(image),
@@ -144,7 +144,8 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (x, y) if 1 <= x <= 65535 and 1 <= y <= 65535 else None  # JPEG's range
 
 
-def _icc(image: Image.Image, source: bytes) -> bytes | None:
+def color_profile(image: Image.Image, source: bytes) -> bytes | None:
+    """Return the ICC profile of the pixels as RGB or gray."""
     profile = image.info.get("icc_profile")
     if not profile and _has_profile(image, source):
         log.warning("The color profile is damaged or incomplete; left out.")

@@ -18,7 +18,7 @@ from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
 from ..images.image import ImageData, to_image_data
-from ..images.metadata import Metadata, read_metadata
+from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _decode(data: bytes, max_memory: int | None, max_pixels: int | None) -> Enco
 def _pil_metadata(image: Image.Image) -> Metadata:
     """Return the metadata of a PIL image. For a TIFF it is only the color profile, because its bytes are not available."""
     if image.format == "TIFF":
-        return Metadata(icc=image.info.get("icc_profile"))
+        return Metadata(icc=color_profile(image, b""))
     return read_metadata(image, b"")
 
 
