@@ -76,8 +76,9 @@ def _decode_tiff16(image: Image.Image, tags: Any, source: bytes) -> Pixels:
         gray = pil_to_array(image)
         return 65535 - gray if kind == 0 else gray  # 0: white is zero
     rgb = _decode_with_opencv(source, image.size)
-    premultiplied = tags.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] == 1
-    return _unpremultiply(rgb) if premultiplied and rgb.shape[2] == 4 else rgb
+    if image.mode != "RGBA":
+        return rgb[..., :3]  # a fourth channel may be anything, such as a selection
+    return _unpremultiply(rgb) if tags.get(TiffImagePlugin.EXTRASAMPLES) == (1,) else rgb
 
 
 def _unpremultiply(rgba: Pixels) -> Pixels:

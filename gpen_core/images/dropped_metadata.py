@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ..errors import summarize_problems
+from ..progress import pluralize
 from . import bmff
 from .metadata import (
     C2PA_TAG,
@@ -56,6 +57,7 @@ MAX_AUX_LENGTH = 200
 MAX_NAMES = 100  # of distinct blocks in one file
 MAX_NAME_LENGTH = 24
 SUB_IFDS_TAG = 330  # TIFF technical note 1
+UNSPECIFIED = 0  # TIFF 6.0, section 18, ExtraSamples: not alpha
 
 
 def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
@@ -166,7 +168,7 @@ def _heif_fields(image: Image.Image, source: bytes) -> Iterator[str]:
         yield GAIN_MAP
     further = getattr(image, "n_frames", 1) - 1 if image.format == "HEIF" else 0
     if further:
-        yield "1 further image" if further == 1 else f"{further} further images"
+        yield pluralize(further, "further image")
     for kind, _, _ in bmff.iter_boxes(source):
         if kind == b"mpvd":
             yield MOTION_VIDEO
@@ -182,3 +184,6 @@ def _tiff_fields(image: Image.Image) -> Iterator[str]:
         yield "further images (TIFF SubIFDs)"
     if LAYERS_TAG in tags:
         yield "layers (TIFF ImageSourceData)"
+    channels = tags.get(TiffImagePlugin.EXTRASAMPLES, ()).count(UNSPECIFIED)
+    if channels:
+        yield f"{pluralize(channels, 'further channel')} (TIFF ExtraSamples)"

@@ -172,6 +172,16 @@ def test_a_transparent_color_of_a_png_becomes_alpha(pixels):
 
 
 @pytest.mark.parametrize("dtype", (np.uint8, np.uint16))
+def test_a_channel_of_a_tiff_that_is_not_alpha_makes_nothing_transparent_and_is_named(dtype):
+    """Photoshop stores a selection so."""
+    pixels = made.noise((13, 17, 4), dtype)
+    got = decode(made.tiff(pixels, photometric="rgb", extrasamples=["unspecified"]))
+    assert np.array_equal(got.image.to_input_type(), pixels[..., :3])
+    assert got.metadata.dropped == ("1 further channel (TIFF ExtraSamples)",)
+    assert decode(encode(got, "TIFF")).metadata.dropped == ()
+
+
+@pytest.mark.parametrize("dtype", (np.uint8, np.uint16))
 def test_colors_that_were_multiplied_by_alpha_are_divided_again(dtype):
     white = np.iinfo(dtype).max
     straight = made.noise((13, 17, 4), dtype) // 2 * 2
