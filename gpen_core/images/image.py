@@ -342,8 +342,9 @@ def to_rgb8(image: ImageData) -> NDArray[np.uint8]:
 
 
 def to_luminance(image: ImageData) -> FloatImage:
-    """Return luminance [H, W] in [0, 1]."""
-    return image.crop_rgb(image.full_region) @ LUMA
+    """Return luminance [H, W] in [0, 1] as on a black background: transparent pixels are 0, whatever color they hide."""
+    luminance = image.crop_rgb(image.full_region) @ LUMA
+    return luminance if image.alpha is None else luminance * (image.alpha.astype(np.float32) / np.float32(image.max_value))
 
 
 def apply_orientation(array: Pixels, orientation: int) -> Pixels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..options import VideoOptions
 from ..pipeline.inputs import resize_mask
 from ..progress import no_progress
 from .probe import VideoInfo, probe
-from .reader import FrameReader
+from .reader import DecodedFrame, FrameReader
 from .work_dir import source_digest
 
 ESTIMATE_TOLERANCE = 0.02  # of the number of frames in headers, which may be estimates
@@ -138,12 +138,12 @@ class MaskVideo:
 
     def masks(self, first: int, size: tuple[int, int]) -> Iterator[FloatImage]:
         for frame in self._reader.frames(first, self._timestamps()):
-            yield resize_mask(to_luminance(frame.image), size)
+            yield resize_mask(_frame_luminance(frame), size)
 
     def mask_at(self, seconds: float) -> NDArray[Any]:
         frames = FrameReader(self.info, seconds, self.end, "keep").frames()
         for frame in frames:
-            return to_luminance(frame.image)
+            return _frame_luminance(frame)
         raise InputError(f"The region mask {self.info.path} has no frame at {seconds:.2f} s. Give a mask for each frame.")
 
 
@@ -186,6 +186,10 @@ def is_still(path: Path) -> bool:
         return True
     with open_image(path) as (file, _), formats.open_header(file) as image:
         return not formats.is_animated(image)
+
+
+def _frame_luminance(frame: DecodedFrame) -> FloatImage:
+    return to_luminance(replace(frame.image, alpha=frame.alpha))
 
 
 def _digest(mask: NDArray[Any]) -> str:

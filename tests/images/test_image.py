@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from gpen_core.errors import InputError
-from gpen_core.images.image import ImageData, Region, to_image_data
+from gpen_core.images.image import ImageData, Region, to_image_data, to_luminance
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
 SHAPES = ((5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4))
@@ -151,6 +151,13 @@ def test_a_region_of_float_is_clipped_while_the_image_keeps_its_values():
     picture = to_image_data(array)
     assert picture.crop_rgb(whole(picture)).ravel().tolist() == [0, 0.5, 1]
     assert picture.to_input_type().tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transparent_pixels_have_no_luminance_whatever_color_they_hide(dtype):
+    pixels = np.array([[[1, 1, 1, 1], [1, 1, 1, 0], [0, 0, 0, 1]]]) * WHITE[dtype]
+    got = to_luminance(to_image_data(pixels.astype(dtype)))
+    assert got.dtype == np.float32 and np.allclose(got, [[1, 0, 0]])
 
 
 def test_as_image_hands_an_image_back():

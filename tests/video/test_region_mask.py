@@ -63,13 +63,19 @@ def assert_masked(before, after, first=0):
         assert left - 3 <= columns[0] and columns[1] <= right + 2, (n, columns)
 
 
-@pytest.mark.parametrize("kind", ["array", "video", "h264", "folder"])
+def white_paint(array):
+    """White everywhere, and transparent where the mask is black."""
+    return np.concatenate((np.full((*array.shape, 3), 255, np.uint8), array[..., None]), axis=3)
+
+
+@pytest.mark.parametrize("kind", ["array", "video", "h264", "folder", "transparent folder"])
 def test_a_mask_for_each_frame(film, tmp_path, kind):
     make = {
         "array": lambda: masks().astype(np.float32) / 255,
         "video": lambda: as_video(tmp_path, masks()),
         "h264": lambda: as_video(tmp_path, masks(), "mask.mp4", "libx264"),
         "folder": lambda: as_folder(tmp_path, masks()),
+        "transparent folder": lambda: as_folder(tmp_path, white_paint(masks())),
     }
     restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=make[kind]())
     assert_masked(read_frames(film), read_frames(tmp_path / "out.mkv"))
