@@ -12,10 +12,10 @@ from PIL import Image, TiffImagePlugin
 from ..errors import summarize_problems
 from ..progress import pluralize
 from . import bmff
+from .jpeg_segments import EXTENDED_XMP, RESOURCES
 from .metadata import (
     C2PA_TAG,
     EXIF_HEADER,
-    JPEG_SEGMENTS,
     LAYERS_TAG,
     PNG_COLOR_CHUNKS,
     XMP_HEADER,
@@ -37,10 +37,10 @@ KNOWN_SEGMENTS = {
 # Kept by `metadata`, or only thumbnails and details of pixel storage.
 IGNORED_JPEG_SEGMENTS = {
     "APP0": (b"JFIF\x00", b"JFXX\x00", b"AVI1"),
-    "APP1": (EXIF_HEADER, XMP_HEADER, JPEG_SEGMENTS["APP1"]),
+    "APP1": (EXIF_HEADER, XMP_HEADER, EXTENDED_XMP),
     "APP2": (b"ICC_PROFILE\x00",),
     "APP12": (b"Ducky",),  # quality setting of "Save for Web"
-    "APP13": (JPEG_SEGMENTS["APP13"],),
+    "APP13": (RESOURCES,),
     "APP14": (b"Adobe",),
 }
 IGNORED_PNG_CHUNKS = frozenset(

@@ -19,6 +19,8 @@ from PIL import Image, PngImagePlugin
 
 from . import bmff
 from .image import ORIENTATION_TAG
+from .jpeg_segments import MARKER_LIMIT, copied_segments, jpeg_segment
+from .photoshop import RESOURCES_TAG, without_thumbnail
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
 from .xmp_promises import without_promises
@@ -35,8 +37,6 @@ STORAGE_TAGS = frozenset(
     | {*range(332, 343), 347, *range(512, 522), *range(529, 533), XMP_TAG, ICC_TAG, C2PA_TAG, LAYERS_TAG}
 )
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
-# Copied unchanged from a JPEG: extended XMP, and IPTC captions.
-JPEG_SEGMENTS = {"APP1": b"http://ns.adobe.com/xmp/extension/\x00", "APP13": b"Photoshop 3.0\x00"}
 XMP_ORIENTATION = re.compile(  # bounded, because packets are padded with thousands of spaces
     rb"""\stiff:Orientation\s{0,9}=\s{0,9}["']([0-9]{0,3})["']|<tiff:Orientation>\s{0,9}([0-9]{0,3})\s{0,9}</tiff:Orientation>"""
 )
@@ -46,8 +46,6 @@ RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw
 # ITU-T H.273: sRGB, codes displayed like sRGB, and unspecified.
 SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
 PNG_COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-JPEG_MARKERS = {"APP1": b"\xe1", "APP13": b"\xed", "COM": b"\xfe"}
-MARKER_LIMIT = 65533  # payload of one JPEG marker
 MAX_FIELD_BYTES = {  # bytes that readers and Pillow accept: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
     "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
     "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
@@ -79,7 +77,7 @@ class Metadata:
     png_color: bytes = b""
     """PNG chunks for gamma, primaries and rendering intent, unchanged."""
     jpeg_segments: bytes = b""
-    """JPEG segments with IPTC captions and extended XMP, unchanged."""
+    """JPEG segments with IPTC captions and extended XMP, without Photoshop's thumbnail."""
     dropped: tuple[str, ...] = ()
     """Names of the file's other blocks; see `dropped_fields`."""
 
@@ -95,11 +93,7 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
         comment=_comment(image),
         text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in used_keys),
         png_color=_png_color(image, source),
-        jpeg_segments=b"".join(
-            _jpeg_segment(name, data)
-            for name, data in getattr(image, "applist", [])
-            if name in JPEG_SEGMENTS and data.startswith(JPEG_SEGMENTS[name])
-        ),
+        jpeg_segments=copied_segments(image),
     )
 
 
@@ -274,6 +268,11 @@ def _tiff_exif(source: bytes) -> bytes | None:
     for tag in RESOLUTION_TAGS:
         if tag in entries and entries[tag].kind != 5:  # RATIONAL; Pillow cannot open a JPEG with another type
             del entries[tag]
+    resources = entries[RESOURCES_TAG].value if RESOURCES_TAG in entries else b""
+    if isinstance(resources, bytes) and (kept := without_thumbnail(resources)) != resources:
+        del entries[RESOURCES_TAG]
+        if kept:
+            entries[RESOURCES_TAG] = TiffField(7, len(kept), kept)
     start = b"II*\x00\x08\x00\x00\x00" if header.order == "<" else b"MM\x00*\x00\x00\x00\x08"
     return start + write_directory(entries, header.order, 8) if entries else None
 
@@ -353,16 +352,12 @@ def insert_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
     segments = b""
     for header, payload in ((b"", metadata.exif), (XMP_HEADER, metadata.xmp)):
         if payload:
-            segments += _jpeg_segment("APP1", header + payload)
+            segments += jpeg_segment("APP1", header + payload)
     segments += metadata.jpeg_segments
     if metadata.comment:
-        segments += _jpeg_segment("COM", metadata.comment)
+        segments += jpeg_segment("COM", metadata.comment)
     at = 4 + int.from_bytes(jpeg[4:6], "big")
     return jpeg[:at] + segments + jpeg[at:]
-
-
-def _jpeg_segment(name: str, payload: bytes) -> bytes:
-    return b"\xff" + JPEG_MARKERS[name] + struct.pack(">H", 2 + len(payload)) + payload
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
