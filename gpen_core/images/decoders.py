@@ -24,12 +24,13 @@ def is_decoded_here(image: Image.Image) -> bool:
     return image.format == "HEIF" and memory_estimate.bit_depth(image, b"") > 8
 
 
-def _decode_deep_heif(source: bytes) -> Pixels:
+def _decode_deep_heif(source: bytes, bits: int) -> Pixels:
     import pillow_heif
 
     with decoder_errors():
         opened = pillow_heif.open_heif(source, convert_hdr_to_8bit=False)
-        return np.asarray(opened[opened.primary_index])
+        values = np.asarray(opened[opened.primary_index])
+    return np.asarray(values | values >> bits)  # they were only shifted to 16 bits, which leaves white below 65535
 
 
 def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
@@ -39,7 +40,7 @@ def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
     8-bit, and 12-bit gray as if it were 16-bit."""
     bits, tags = memory_estimate.bit_depth(image, source), getattr(image, "tag_v2", None)
     if is_decoded_here(image):
-        return _decode_deep_heif(source)
+        return _decode_deep_heif(source, bits)
     if image.format == "JPEG2000":
         jpeg2000.check(image, source, bits)
         return pil_to_array(image)

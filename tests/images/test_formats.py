@@ -131,6 +131,13 @@ def test_ten_bits_of_a_heic_are_kept():
     assert len(np.unique(got.pixels[..., 1])) > 300
 
 
+@needs_heif
+@pytest.mark.parametrize("value", [0, 65535])
+def test_black_and_white_of_a_heic_of_ten_bits_are_those_of_16(value):
+    data = made.deep_heif(np.full((48, 64, 3), value, np.uint16))
+    assert (decode(data).image.pixels == value).all()
+
+
 @needs_avif
 def test_where_more_bits_of_an_avif_are_not_read_that_is_said(monkeypatch, caplog):
     data = bytearray(file_of("AVIF"))
