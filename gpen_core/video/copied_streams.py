@@ -27,7 +27,7 @@ def select_copied_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> 
     others = [one for one in info.other_streams if not is_generated(one) and not one.is_cover]
     unsupported = [one for one in others if not supported[one.index]]
     dropped = [
-        one for one in unsupported if one.kind in ("data", "attachment") and not _fits_any_container(info, one, add_video)
+        one for one in unsupported if one.kind not in ("video", "audio") and not _fits_any_container(info, one, add_video)
     ]
     if len(unsupported) > len(dropped):
         _raise_unsupported_streams(info, suffix, add_video, [one for one in unsupported if one not in dropped])

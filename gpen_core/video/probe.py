@@ -14,7 +14,7 @@ from ..errors import InputError, OptionsError
 from ..images import codecs, formats
 from ..images.image import ImageData
 from ..optional_packages import version_guard
-from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_data, to_fraction, to_valid_utf8
+from .containers import AV_TIME_BASE, av_errors, error_reason, import_av, open_input, side_data, to_fraction, to_valid_utf8
 from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
 from .planes import BT709, LIMITED, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
@@ -42,9 +42,9 @@ class StreamInfo:
 
     index: int
     kind: str
-    """video, audio, subtitle, data or attachment."""
+    """video, audio, subtitle, data, attachment or unknown."""
     codec: str
-    """FFmpeg's name, or for an attachment the name of its file."""
+    """FFmpeg's name, or for an attachment the name of its file; unknown if PyAV has no decoder and no name."""
     language: str | None = None
     is_cover: bool = False
     """Whether it is a video stream with one cover image."""
@@ -165,7 +165,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
 def _video_stream(path: Path, container: Any) -> Any:
     streams = [one for one in container.streams.video if not is_cover(one)]
     if not streams:
-        kinds = ", ".join(dict.fromkeys(one.type for one in container.streams)) or "nothing"
+        kinds = ", ".join(dict.fromkeys(map(_stream_kind, container.streams))) or "nothing"
         raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
     if streams[0].codec_context is None:
         raise InputError(f"{path}: PyAV has no decoder for its video stream. Convert the video to H.264 first.")
@@ -174,7 +174,7 @@ def _video_stream(path: Path, container: Any) -> Any:
 
 def is_cover(stream: Any) -> bool:
     """Whether a video stream is a cover image."""
-    return stream.type == "video" and bool(stream.disposition.value & 0x400)  # AV_DISPOSITION_ATTACHED_PIC
+    return isinstance(stream, import_av().VideoStream) and bool(stream.disposition.value & 0x400)  # ATTACHED_PIC
 
 
 def _raise_if_hidden_alpha(path: Path, stream: Any) -> None:
@@ -297,12 +297,19 @@ def _color_spec(context: Any, frame: Any) -> ColorSpec:
     )
 
 
+def _stream_kind(stream: Any) -> str:
+    is_unknown = type(stream) is import_av().stream.Stream  # PyAV 14 crashes if it is asked for the type
+    return "unknown" if is_unknown else stream.type or "data"
+
+
 def _stream_info(stream: Any) -> StreamInfo:
-    name = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
-    if stream.type == "data" and "timecode" in stream.metadata:
+    context = stream.codec_context  # whose own name is the decoder's: dca for dts, pgssub for hdmv_pgs_subtitle
+    name = context.codec.canonical_name if context is not None else getattr(stream, "name", None)
+    kind = _stream_kind(stream)
+    if kind == "data" and "timecode" in stream.metadata:
         name = "tmcd"
     language = None if stream.language is None else to_valid_utf8(stream.language)
-    return StreamInfo(stream.index, stream.type or "data", to_valid_utf8(name or "unknown"), language, is_cover(stream))
+    return StreamInfo(stream.index, kind, to_valid_utf8(name or "unknown"), language, is_cover(stream))
 
 
 def read_orientation(frame: Any) -> int:

@@ -14,7 +14,7 @@ GENERATED_CODECS = ("tmcd", "bin_data")
 TS_CODECS = frozenset(
     (
         *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
-        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "scte_35", "smpte_2038", "epg"),
+        *("dvb_subtitle", "dvb_teletext", "klv", "timed_id3", "scte_35", "smpte_2038", "epg"),
     )
 )
 """Codecs that an MPEG transport stream can identify (FFmpeg's `mpegtsenc.c`). Players cannot play others in it."""

@@ -293,11 +293,71 @@ def test_frames_in_avi_are_shown_when_they_are_decoded(tmp_path, codec):
 def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
     source = video_files.write_video(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
     film = probe(source)
-    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, sr\w+\).*Write a \.mkv file"):
+    with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, subrip\).*Write a \.mkv file"):
         resolve_encoding(film, tmp_path / "o.mp4", Encoding())
     with pytest.raises(InputError, match=r"stream 1 \(audio, aac\); stream 2 .*\.mkv"):
         resolve_encoding(film, tmp_path / "o.webm", Encoding())
     assert resolve_encoding(film, tmp_path / "o.mkv", Encoding()).copied_streams == (1, 2)
+
+
+@pytest.mark.parametrize("sound", ["libmp3lame", "mp2", "ac3"])
+def test_the_sound_of_a_transport_stream_goes_into_another(tmp_path, sound):
+    """Whatever the name of its decoder, such as mp3float."""
+    source = video_files.write_video(tmp_path / "a.ts", 20, sound=sound)
+    through(tmp_path, source, tmp_path / "o.ts")
+    assert video_files.digests(source) == video_files.digests(tmp_path / "o.ts") != {}
+    assert probe(tmp_path / "o.ts").other_streams == probe(source).other_streams
+
+
+TELETEXT = b"\x56\x05deu\x09\x00"  # ETSI EN 300 468, 6.2.43: its descriptor
+BROADCAST = {"subtitle": (6, TELETEXT), "unknown": (11, b"")}
+
+
+@pytest.mark.parametrize("kind", BROADCAST)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_a_stream_without_a_name_does_not_stop_a_recording_of_television(tmp_path, suffix, kind):
+    """Teletext, and a service beside the program. Sound and video are copied, and a note tells the loss."""
+    source = video_files.write_video(tmp_path / "a.ts", 20, sound="aac")
+    with av.open(str(source)) as one, av.open(str(tmp_path / "b.ts"), "w") as out:
+        added = [out.add_stream_from_template(stream, opaque=True) for stream in (*one.streams, one.streams.audio[0])]
+        for packet in one.demux():
+            if packet.size:
+                packet.stream = added[packet.stream_index]
+                out.mux(packet)
+    rewrite_program(tmp_path / "b.ts", 0x102, *BROADCAST[kind])
+    film = probe(tmp_path / "b.ts")
+    assert [one.kind for one in film.streams] == ["video", "audio", kind]
+    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", Encoding())
+    assert any(f"stream 2 ({kind}, unknown) was dropped" in note for note in encoding.notes)
+    through(tmp_path, tmp_path / "b.ts", tmp_path / f"o{suffix}")
+    assert [one.kind for one in probe(tmp_path / f"o{suffix}").streams] == ["video", "audio"]
+
+
+def rewrite_program(path, pid, stream_type, descriptors):
+    """Give a stream of a transport stream by FFmpeg another type (ISO/IEC 13818-1, 2.4.4.9)."""
+    data = bytearray(path.read_bytes())
+    for start in range(0, len(data), 188):
+        if data[start + 1 : start + 3] == b"\x50\x00":  # the beginning of the table in FFmpeg's PID 0x1000
+            table = data[start + 5 : start + 188]
+            old, place, new = table[: 3 + table[2] - 4], 12 + table[11], table[: 12 + table[11]]
+            while place < len(old):
+                end = place + 5 + old[place + 4]
+                is_it = int.from_bytes(old[place + 1 : place + 3], "big") & 0x1FFF == pid
+                changed = bytes([stream_type, *old[place + 1 : place + 3], 0xF0, len(descriptors)]) + descriptors
+                new, place = new + (changed if is_it else old[place:end]), end
+            new[2] = len(new) - 3 + 4
+            new += crc32_mpeg(new).to_bytes(4, "big")
+            data[start + 5 : start + 188] = new.ljust(183, b"\xff")
+    path.write_bytes(data)
+
+
+def crc32_mpeg(data):
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
 
 
 def test_timecode_of_quicktime_is_made_anew(tmp_path):
