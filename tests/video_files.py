@@ -51,9 +51,10 @@ def write_video(
     pictures=None,
     cover=None,
     sound_start=0,
+    layout="mono",
 ):
     """Writes a video. `times` are pts in `base`; `sound` a codec; `context` attributes of the encoder; `cover` a JPEG;
-    `sound_start` seconds."""
+    `sound_start` seconds; `layout` of the sound's channels, which are all the same."""
     with av.open(str(path), "w", format=container) as out:
         out.metadata.update(dict(metadata))
         quiet = {"x265-params": "log-level=error"} if codec == "libx265" else {}
@@ -68,7 +69,7 @@ def write_video(
             video.set_display_rotation(*rotation)
         if sound:
             heard = out.add_stream(sound, rate=48000)
-            heard.layout = "mono"
+            heard.layout = layout
             heard.metadata["language"] = "deu"
         texts = av.open(io.BytesIO(subtitles(count)), format="srt") if subtitle else None
         if texts is not None:
@@ -120,7 +121,8 @@ def subtitles(count):
 def sine(stream, seconds, start=0):
     for number in range(int(seconds * 48000) // 1024):
         wave = np.sin((number * 1024 + np.arange(1024)) * 0.05) * 9000
-        frame = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), format="s16", layout="mono")
+        waves = wave.astype(np.int16).repeat(stream.layout.nb_channels)[None]
+        frame = av.AudioFrame.from_ndarray(waves, format="s16", layout=stream.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = 48000, start * 48000 + number * 1024, Fraction(1, 48000)
         yield from stream.encode(frame)
     yield from stream.encode()

@@ -25,13 +25,17 @@ MP4_COVERS = ("mjpeg", "png", "bmp")
 
 
 def add_stream_copy(container: Any, stream: Any) -> Any:
-    """Add a copy of an input's stream to an output. Raises PyAV's error if the container cannot hold it."""
+    """Add a copy of an input's stream to an output. Raises PyAV's error if the container cannot hold it.
+
+    MP4 needs the order of PCM's channels, which Matroska and AVI do not have. Without it, only its trailer would fail."""
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
     copy = container.add_stream_from_template(stream, opaque=True)
     set_time_base(copy, stream.time_base)
     copy.metadata.update(stream.metadata)
     copy.disposition = stream.disposition.value
+    if container.format.name == "mp4" and stream.type == "audio" and stream.layout.name.endswith(" channels"):
+        copy.codec_context.layout = f"{stream.layout.nb_channels}c"  # FFmpeg's usual order of so many
     return copy
 
 

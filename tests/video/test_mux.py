@@ -309,6 +309,15 @@ def test_the_sound_of_a_transport_stream_goes_into_another(tmp_path, sound):
     assert probe(tmp_path / "o.ts").other_streams == probe(source).other_streams
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_pcm_without_an_order_of_channels_goes_into_mp4(tmp_path, suffix):
+    source = video_files.write_video(tmp_path / f"a{suffix}", 20, sound="pcm_s16le", layout="stereo")
+    through(tmp_path, source, tmp_path / "o.mp4")
+    assert video_files.digests(source) == video_files.digests(tmp_path / "o.mp4") != {}
+    with av.open(str(tmp_path / "o.mp4")) as out:
+        assert out.streams.audio[0].layout.name == "stereo"
+
+
 TELETEXT = b"\x56\x05deu\x09\x00"  # ETSI EN 300 468, 6.2.43: its descriptor
 BROADCAST = {"subtitle": (6, TELETEXT), "unknown": (11, b"")}
 
