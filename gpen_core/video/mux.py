@@ -32,7 +32,7 @@ from .containers import (
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
 from .probe import VideoInfo, is_cover
-from .stream_copy import add_stream_copy, attach_cover, cover_packet, read_packet, set_time_base
+from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base
 from .subtitles import add_srt_stream, becomes_srt, to_srt
 from .write_errors import recovery_advice
 
@@ -225,7 +225,7 @@ class _Muxer:
                 if out.format.name == "matroska":
                     attach_cover(out, stream, data)
                 else:
-                    covers.append(cover_packet(add_stream_copy(out, stream), data))
+                    covers.append(first_packet(add_stream_copy(out, stream), data))
             elif stream.type == "subtitle" and becomes_srt(stream.codec_context.name, out.format.name):
                 copies[stream.index] = add_srt_stream(out, stream)
                 self.srt_streams.add(stream.index)

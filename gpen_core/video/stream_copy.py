@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "g
 """MIME types of cover images by FFmpeg's codec."""
 MP4_COVERS = ("mjpeg", "png", "bmp")
 """Cover images that an MP4 file can hold (`covr`, QuickTime's metadata)."""
+FRAMED_CODECS = ("mp2", "mp3", "ac3")
+"""Sound whose packets last equally long, whatever their size."""
 
 
 def add_stream_copy(container: Any, stream: Any) -> Any:
@@ -30,12 +33,29 @@ def add_stream_copy(container: Any, stream: Any) -> Any:
     MP4 needs the order of PCM's channels, which Matroska and AVI do not have. Without it, only its trailer would fail."""
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
-    copy = container.add_stream_from_template(stream, opaque=True)
+    is_framed = stream.codec_context is not None and stream.codec_context.codec.canonical_name in FRAMED_CODECS
+    if container.format.name == "avi" and is_framed:
+        copy = _add_without_block_size(container, stream)
+    else:
+        copy = container.add_stream_from_template(stream, opaque=True)
     set_time_base(copy, stream.time_base)
     copy.metadata.update(stream.metadata)
     copy.disposition = stream.disposition.value
     if container.format.name == "mp4" and stream.type == "audio" and stream.layout.name.endswith(" channels"):
         copy.codec_context.layout = f"{stream.layout.nb_channels}c"  # FFmpeg's usual order of so many
+    return copy
+
+
+def _add_without_block_size(container: Any, stream: Any) -> Any:
+    """Add a copy of a sound stream as it is in a NUT file, which has no size of a block (`nBlockAlign`).
+
+    FFmpeg's muxer for AVI takes a block for a packet's size, and readers would compute wrong times from it."""
+    file = io.BytesIO()
+    with import_av().open(file, "w", format="nut") as nut:
+        nut.mux(first_packet(nut.add_stream_from_template(stream, opaque=True), b"\0"))
+    with import_av().open(io.BytesIO(file.getvalue())) as nut:
+        copy = container.add_stream_from_template(nut.streams[0], opaque=True)
+    copy.codec_context.bit_rate = stream.codec_context.bit_rate
     return copy
 
 
@@ -75,8 +95,8 @@ def attach_cover(container: Any, stream: Any, data: bytes) -> None:
     container.add_attachment(name, stream.metadata.get("mimetype") or COVER_TYPES[codec], data)
 
 
-def cover_packet(stream: Any, data: bytes) -> Any:
-    """Return the packet of a cover image for an MP4 container."""
+def first_packet(stream: Any, data: bytes) -> Any:
+    """Return a packet at 0 s, such as that of a cover image for an MP4 container."""
     packet = import_av().Packet(data)
     packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 1000), 0, 0
     packet.is_keyframe = True
