@@ -310,8 +310,9 @@ class _Muxer:
                 if not text:
                     continue
                 packet = _with_data(packet, text)
-            dts = packet.dts if packet.dts is not None else packet.pts
-            dts = max(dts + shift, last.get(index, dts + shift - 1) + 1) if index in last else dts + shift
+            dts = shift + (packet.dts if packet.dts is not None else packet.pts)
+            if index in last:  # subtitles may be shown together, such as the layers of a sign
+                dts = max(dts, last[index] + (copies[index].type != "subtitle"))
             packet.pts = dts if packet.pts is None else max(packet.pts + shift, dts)
             packet.dts = last[index] = dts
             yield packet, copies[index]

@@ -104,6 +104,16 @@ def test_two_sounds_and_subtitles_with_their_dispositions(tmp_path):
     assert len(video_files.digests(tmp_path / "o.mkv")) == 2
 
 
+def test_subtitles_that_are_shown_together_stay_together(tmp_path, monkeypatch):
+    """Such as the layers of a sign."""
+    lines = [f"{n}\n00:00:00,{n // 20 * 40:03} --> 00:00:00,{n // 20 * 40 + 40:03}\nline {n}\n" for n in range(60)]
+    monkeypatch.setattr(video_files, "subtitles", lambda count: "\n".join(lines).encode())
+    source = video_files.write_video(tmp_path / "a.mkv", 10, subtitle=True)
+    through(tmp_path, source, tmp_path / "o.mkv")
+    assert video_files.packets(source) == video_files.packets(tmp_path / "o.mkv")
+    assert len(video_files.packets(source)[1]) == 60
+
+
 @needs_attachments
 def test_attachments_are_kept(tmp_path):
     source = video_files.write_video(tmp_path / "a.mkv", 20, font=b"glyphs" * 100, sound="aac")
