@@ -70,6 +70,10 @@ def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator
         raise InputError(f"The length of {info.path} is unknown. Set an end in seconds.")
     spans = [(max(first, start), min(stop, end)) for first, stop in video.ranges or [(start, end)]]
     total = sum(stop - first for first, stop in spans)
+
+    def frame_at(seconds: float) -> DecodedFrame | None:
+        return next(iter(FrameReader(info, seconds, video.end, video.interlaced).frames()), None)
+
     last: DecodedFrame | None = None
     for n in range(count):
         at, rest = spans[0][0], (n + 0.5) / count * total
@@ -78,7 +82,7 @@ def _sample_frames(info: VideoInfo, video: VideoOptions, count: int) -> Iterator
                 at = first + rest
                 break
             rest -= stop - first
-        last = next(iter(FrameReader(info, at, video.end, video.interlaced).frames()), last)
+        last = frame_at(at) or last or frame_at(spans[0][0])  # which may be the only frame
         if last is None:
             raise InputError(f"{info.path} has no frame after {at:.2f} s. Set an earlier start or end.")
         yield last

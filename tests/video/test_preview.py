@@ -74,6 +74,13 @@ def test_more_rows_than_frames_show_some_twice(film):
     assert len(both) == 2 * COUNT and all(map(np.array_equal, *zip(*both)))
 
 
+def test_the_only_frame_of_a_video_is_shown(tmp_path):
+    path = video_files.write_video(tmp_path / "film.mkv", 1, SIZE, "ffv1", pictures=list(frames(1)))
+    known = [frame.image.pixels for frame in FrameReader(probe(path)).frames()]
+    both = rows(preview(path, 2, restorer()[0]))
+    assert len(both) == 2 and all(np.array_equal(before, known[0]) for before, _ in both)
+
+
 def test_frames_are_restored_one_by_one_as_they_are_read(film, monkeypatch):
     """None waits in memory."""
     order = []
