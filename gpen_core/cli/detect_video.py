@@ -31,11 +31,13 @@ MAX_TIMES = 4  # of a person in one line
 
 
 def is_video(text: str) -> bool:
-    """Whether an input is a local file with a video's suffix."""
-    from ..video.containers import OUTPUT_FORMATS
+    """Whether an input is a local file with a video's suffix. A GIF is an image."""
+    from ..images import formats
+    from ..video.containers import INPUT_SUFFIXES
 
     path = Path(text)
-    return path.suffix.lower() in OUTPUT_FORMATS and path.is_file()
+    suffix = path.suffix.lower()
+    return suffix in INPUT_SUFFIXES and suffix not in formats.INPUT_SUFFIXES and path.is_file()
 
 
 def list_people(
@@ -129,6 +131,7 @@ def _write_page(
 ) -> None:
     """Write the page of the people of a video, see `PeoplePage`."""
     from ..pipeline.photo_people import encode_thumbnail
+    from ..video.containers import OUTPUT_FORMATS
     from .people_page import PeoplePage, PersonEntry, Place
 
     entries = [
@@ -143,15 +146,14 @@ def _write_page(
         for person in result.people
     ]
     count = pluralize(len(entries), "person", "people")
+    suffix = path.suffix if path.suffix.lower() in OUTPUT_FORMATS else ".mp4"
     tracks = f"--faces {result.people[0].number} --tracks {shlex.quote(str(folder))}" if result.people else ""
     page = PeoplePage(
         folder,
         f"{path.name}.people",
         f"{count} in {path.name}",
         entries,
-        [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{path.suffix} {tracks}")]
-        if tracks
-        else [],
+        [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{suffix} {tracks}")] if tracks else [],
         [*map(as_sentence, result.notes)],
         {"video": str(path)},
     )

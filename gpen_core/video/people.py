@@ -21,7 +21,7 @@ from ..pipeline.identity_models import IdentityModels
 from ..progress import Progress, ReplayableProgress, StageTimer, no_progress
 from ..version import __version__
 from .analysis import VideoAnalysis
-from .check_video import probe_video
+from .check_video import probe_video, raise_if_past_end
 from .first_pass import analyze_video
 from .frame_ranges import FrameRanges
 from .join_people import TrackPeople, join_people, load_embedder
@@ -93,6 +93,7 @@ def find_people(
         ReplayableProgress(progress or no_progress),
     )
     info = probe_video(source, video, frame_memory)
+    raise_if_past_end(info, video)
     inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
     folder = None if tracks_folder is None else _tracks_path(tracks_folder, inputs)
     identity = identity or IdentityModels(detector)

@@ -188,6 +188,13 @@ def test_a_video_is_restored_with_the_faces_that_were_listed(detect, gpen, model
     assert gpen(*run, "--preview", 2).status == 2
 
 
+def test_a_video_that_can_be_read_but_not_written_has_people_too(detect, film, tmp_path):
+    recording = film.rename(tmp_path / "film.wmv")
+    ran = detect(recording, "-o", tmp_path / "people")
+    assert ran.status == 0 and ran.out.startswith(f"{recording}: 2 people")
+    assert "-o restored.mp4 --faces 0" in (tmp_path / "people" / "film.wmv.people.html").read_text()
+
+
 def test_the_faces_of_a_video_need_a_folder(detect, film, plain):
     ran = detect(film, "-o", plain)
     assert ran.status == 2 and "is not a local folder" in ran.err

@@ -59,6 +59,13 @@ def test_a_video_without_faces_has_no_people(film):
     assert find_people(film, FakeDetector(())).people == ()
 
 
+@pytest.mark.parametrize("video", [VideoOptions(start=60), VideoOptions(ranges="60-70")])
+def test_a_part_behind_the_end_is_said_before_anything_is_searched(film, detections, video):
+    with pytest.raises(InputError, match=r"film\.mkv is 1\.80 s long, so there is no frame"):
+        find_people(film, FakeDetector((video_fakes.FACE,)), video=video)
+    assert detections == []
+
+
 def test_tracks_are_used_again(film, tmp_path, detections):
     runner, _ = video_fakes.restorer()
     kept = tmp_path / "kept"
