@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePath
@@ -141,9 +141,20 @@ class Sources:
             yield from self._walk(subfolder, f"{prefix}{subfolder.name}/", excluded)
 
     def _glob_items(self, pattern: str) -> list[InputItem]:
-        found = map(Path, sorted(glob.glob(pattern, recursive=True)))
+        found = map(Path, sorted(set(_expand_pattern(pattern))))
         paths = [path for path in found if not is_folder(path) or self.kind.is_input_folder(path)]
+        paths = self._outside_output(paths, _static_prefix(pattern)) or paths
         return [InputItem(str(path), below_static_prefix(path, pattern) if self.recursive else path.name) for path in paths]
+
+    def _outside_output(self, paths: list[Path], searched: Path) -> list[Path]:
+        """Return the paths that are not in the output, if that is a folder in the searched folder."""
+        if not isinstance(self.excluded, Path) or not is_folder(self.excluded):
+            return paths
+        excluded = Path(same_file_key(self.excluded))
+        if Path(same_file_key(searched)) not in excluded.parents:
+            return paths
+        folders = {folder: Path(same_file_key(folder)) for folder in {path.parent for path in paths}}
+        return [path for path in paths if excluded not in (one := folders[path.parent] / path.name, *one.parents)]
 
     def _remote_items(self, url: Url) -> list[InputItem]:
         """Return the images of a URL. A URL with an image suffix is not checked for existence."""
@@ -154,18 +165,25 @@ class Sources:
         return self._remote_folder_items(url)
 
     def _remote_glob_items(self, url: Url) -> list[InputItem]:
-        fixed = 0
-        if self.recursive:
-            parts = remote.object_key(url).split("/")[:-1]
-            fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-        found = [Url(text) for text in remote.glob(url)]
-        relative_paths = [
-            "/".join(remote.object_key(one).split("/")[fixed:]) if self.recursive else one.name for one in found
-        ]
-        return [InputItem(one.text, safe_relative_path(name)) for one, name in zip(found, relative_paths)]
+        pattern = _key_parts(url)
+        fixed = _static_length(pattern[:-1])
+        names_hidden = any(part.startswith(".") for part in pattern[fixed:])
+        excluded = self._excluded_prefix()
+        if excluded is not None and pattern[:fixed] != excluded.split("/")[:fixed]:
+            excluded = None  # it is not in the searched folder
+        in_output: list[InputItem] = []
+        others: list[InputItem] = []
+        for one in map(Url, remote.glob(url)):
+            below = _key_parts(one)[fixed:]
+            if any(part.startswith(".") for part in below) and not names_hidden:
+                continue
+            item = InputItem(one.text, safe_relative_path("/".join(below) if self.recursive else one.name))
+            is_output = excluded is not None and remote.object_key(one).startswith(excluded)
+            (in_output if is_output else others).append(item)
+        return others or in_output
 
     def _remote_folder_items(self, url: Url) -> list[InputItem]:
-        excluded = f"{remote.object_key(self.excluded).rstrip('/')}/" if isinstance(self.excluded, Url) else None
+        excluded = self._excluded_prefix()
         found = []
         for relative_path in remote.list_files(url, self.recursive):
             one = url / relative_path
@@ -177,6 +195,15 @@ class Sources:
             if _is_readable(name, self.left_out, self.kind):
                 found.append(InputItem(one.text, safe_relative_path(relative_path)))
         return found
+
+    def _excluded_prefix(self) -> str | None:
+        """Return how the keys of all objects in the output begin; None for a local output."""
+        return f"{remote.object_key(self.excluded).rstrip('/')}/" if isinstance(self.excluded, Url) else None
+
+
+def _key_parts(url: Url) -> list[str]:
+    """Return the parts of an object's key, without the archive that contains it."""
+    return remote.object_key(url).removesuffix(url.chain).split("/")
 
 
 def safe_relative_path(path: str) -> str:
@@ -228,11 +255,36 @@ def _subfolders(folder: Path, excluded: str | None) -> list[Path]:
     return [one for name in names if same_file_key(one := folder / name) != excluded]
 
 
-def below_static_prefix(path: Path, pattern: str) -> str:
-    """Return the part of the path below the folders that the pattern names without wildcards."""
+def _expand_pattern(pattern: str) -> Iterator[str]:
+    """Yield the paths that match a pattern, some of them twice. `**` skips linked folders, which could form cycles."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    depth = parts.index("**")
+    below = parts[depth + 1 :]
+    for top in glob.glob(str(Path(*parts[:depth]))):
+        for folder, subfolders, _ in os.walk(top):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            if not below:
+                yield folder
+            yield from _expand_pattern(os.path.join(glob.escape(folder), *(below or "*")))
+
+
+def _static_prefix(pattern: str) -> Path:
+    """Return the folders that a pattern names without wildcards."""
     parts = Path(pattern).parts[:-1]
-    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return "/".join(path.parts[fixed:])
+    return Path(*parts[: _static_length(parts)])
+
+
+def below_static_prefix(path: Path, pattern: str) -> str:
+    """Return the part of the path below `_static_prefix`."""
+    return "/".join(path.parts[len(_static_prefix(pattern).parts) :])
+
+
+def _static_length(parts: Sequence[str]) -> int:
+    """Return how many parts come before the first one with wildcards."""
+    return next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
 
 
 def no_images_text(arguments: Iterable[str], recursive: bool, kind: InputKind = IMAGES) -> str:

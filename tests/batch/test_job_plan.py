@@ -67,12 +67,31 @@ def test_of_a_pattern_the_folders_below_its_fixed_part_are_kept(tree, pattern, e
     assert targets(Sources((pattern,), recursive=True), "new") == expected
 
 
-def test_links_to_folders_may_lead_in_circles_and_are_not_followed(tree):
+@pytest.mark.parametrize("argument", ["deep", "deep/**/*.*", "deep/**"])
+def test_links_to_folders_may_lead_in_circles_and_are_not_followed(tree, argument):
     try:
-        (tree / "deep" / "again").symlink_to(tree, target_is_directory=True)
+        for name in ("again", "er/again", "er/more"):  # following two links in circles would never end
+            (tree / "deep" / name).symlink_to(tree / "deep", target_is_directory=True)
     except OSError:
         pytest.skip("links cannot be made here")
-    assert targets(Sources(("deep",), recursive=True), "new") == ["new/b.png", "new/d.tiff", "new/er/e.webp"]
+    assert targets(Sources((argument,), recursive=True), "new") == ["new/b.png", "new/d.tiff", "new/er/e.webp"]
+
+
+def test_a_pattern_does_not_find_the_results_of_an_earlier_run(tree):
+    for pattern, expected in {
+        "**/*.png": ["out/b.png", "out/deep/b.png"],
+        "*/*.png": ["out/deep/b.png"],
+        "[do]*/**/*.png": ["out/deep/b.png"],
+    }.items():
+        assert targets(Sources((pattern,), recursive=True, excluded=Path("out"))) == expected
+
+
+def test_a_pattern_for_files_in_the_output_finds_them(tree):
+    (tree / "out" / "raw").mkdir()
+    (tree / "out" / "b.png").rename(tree / "out" / "raw" / "b.png")
+    assert targets(Sources(("out/raw/*.png",), excluded=Path("out"))) == ["out/b.png"]
+    assert targets(Sources(("ou*/raw/*.png",), excluded=Path("out"))) == ["out/b.png"]
+    assert targets(Sources(("deep/*.png",), excluded=Path())) == ["out/b.png"]
 
 
 def test_companions_lie_in_the_same_folders(tree):

@@ -138,6 +138,18 @@ def test_a_pattern(tree, recursive, below):
     assert found("memory://in/none*.png") == [("memory://in/none*.png", "memory://results/none*.png")]
 
 
+def test_a_pattern_does_not_find_the_results_of_an_earlier_run(tree):
+    expected = [("memory:///in/b.png", "memory://in/out/b.png"), ("memory:///in/deep/d.png", "memory://in/out/deep/d.png")]
+    assert found("memory://in/**/*.png", recursive=True, out="memory://in/out") == expected
+    assert found("memory://in/deep/*.png", out="memory://in/") == [("memory:///in/deep/d.png", "memory://in/d.png")]
+
+
+def test_a_pattern_finds_hidden_files_only_if_it_names_them(tree):
+    assert [source for source, _ in found("memory://in/*.png")] == ["memory:///in/b.png"]
+    assert [source for source, _ in found("memory://in/.h*.png")] == ["memory:///in/.hidden.png"]
+    assert [source for source, _ in found("memory://in/.secret/*.png")] == ["memory:///in/.secret/x.png"]
+
+
 def test_an_image_is_not_asked_for_and_what_is_missing_is_told_by_reading(tree):
     assert found("memory://in/missing.png") == [("memory://in/missing.png", "memory://results/missing.png")]
     assert found("memory://in/nothing") == [("memory://in/nothing", "memory://results/nothing")]
@@ -382,6 +394,11 @@ def test_images_in_an_archive_are_found_and_read(archive, photo, tmp_path, argum
     jobs = found(argument + archive, out=str(tmp_path / "out"))
     assert jobs == [(f"zip://{name}{archive}", str(tmp_path / "out" / Path(name).name)) for name in names]
     assert [remote.read(Url(source)) for source, _ in jobs] == [photo for _ in names]
+
+
+def test_a_pattern_in_an_archive_keeps_the_folders_in_it(archive, tmp_path):
+    jobs = found(f"zip://**/*.png{archive}", recursive=True, out=str(tmp_path / "out"))
+    assert [target for _, target in jobs] == [str(tmp_path / "out" / name) for name in ("b.png", "deep/a.png")]
 
 
 # Odd names
