@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ class CommandParser(argparse.ArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        # argparse takes other values than -1 and -1.5 for options, such as -1e-3 and the box -17,29,29,91.
+        self._negative_number_matcher = re.compile(r"-[\d.]")
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -45,7 +49,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict[str, argparse.ArgumentParser]) -> str:
-    if Path(name).suffix or Path(name).exists():
+    if Path(name).suffix or os.path.lexists(name):
         from ..video.containers import OUTPUT_FORMATS
 
         command = "video" if Path(name).suffix.lower() in {*OUTPUT_FORMATS, ".mpg"} else "restore"

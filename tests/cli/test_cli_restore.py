@@ -75,6 +75,14 @@ def test_a_face_that_is_not_wanted_leaves_a_byte_for_byte_copy(restore, face, tm
     assert json.loads(report.read_text())["inputs"][0]["status"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--boxes", "-17,29,29,91"), ("--boxes", "-.5,2,30,40;1,2,3,4"), ("--mask-expand", "-1e-1")]
+)
+def test_a_value_may_begin_with_a_minus(restore, face, tmp_path, arguments):
+    """Of a face cut off by the border, `gpen detect` lists such a box."""
+    assert restore(face, "-o", tmp_path / "out.png", "--confidence", "1", *arguments).status == 0
+
+
 def test_options_reach_the_restorer(restore, face, tmp_path, monkeypatch):
     seen = []
 

@@ -43,6 +43,7 @@ def test_help_has_an_example_groups_ranges_and_defaults(gpen):
         (("my photo.jpg", "-o", "r"), "Did you mean: gpen restore 'my photo.jpg' -o r ?"),
         (("restor", "a.png"), "'restor' is not a command. Did you mean restore?"),
         (("polish", "a"), "Commands: restore, video, detect"),
+        (("p" * 300,), "is not a command. Commands: restore, video, detect"),
         (("restore", "a.png"), "--in-place is required."),
     ],
 )
