@@ -16,11 +16,12 @@ from types import TracebackType
 
 from ..errors import InputError, OptionsError, OutputError, summarize_problems
 from ..files.atomic_write import check_folder_writable
+from ..files.path_checks import is_folder
 from ..images import codecs, formats
 from . import io
 from .file_keys import FileKeyMap, same_file_key
 from .job import ImageJob
-from .locations import Location, is_folder, parse_location
+from .locations import Location, parse_location
 from .output_names import OutputSpec, check_in_place, conflict_advice, output_naming
 from .paired_files import PairedFiles
 from .sources import InputItem

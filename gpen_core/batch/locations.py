@@ -98,7 +98,3 @@ def parse_output(text: str) -> OutputPlace:
 def _local_path(path: str) -> str:
     """Convert the part after `file://` to a path. On Windows, a slash precedes the drive."""
     return path[1:] if os.name == "nt" and re.match(r"/[A-Za-z]:", path) else path
-
-
-def is_folder(path: str | Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir raises on names that are too long

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import OptionsError
+from ..files.path_checks import is_folder
 from ..images.formats import FALLBACK_FORMAT, INPUT_SUFFIXES, OUTPUT_SUFFIXES, label
 from ..options import OUTPUT_FORMATS
 from .job import Boxes
-from .locations import Location, Url, is_folder
+from .locations import Location, Url
 
 FORMAT_SUFFIXES = {name: f".{name}" for name in OUTPUT_FORMATS}
 """The formats to choose from, and the suffix of each where the input's name has another format's."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath
 
 from ..errors import OptionsError
-from .locations import is_folder
+from ..files.path_checks import is_folder
 from .sources import InputItem, image_files
 
 MAX_LISTED = 5

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
+from ..files.path_checks import exists
 from ..files.regular_file import open_regular_file
 from ..options import RestoreOptions
 from ..pipeline.report import ModelInfo, Outcome, OutcomeCounts, format_report, report_header, to_json
@@ -214,7 +215,7 @@ def _refuse(path: Path) -> NoReturn:
 
 def warn_about_option_changes(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:
     """Log a warning if the report of an earlier run shows that its outputs were made with other options."""
-    if not path.exists():
+    if not exists(path):
         return
     current = json.loads(to_json(report_header(None, names, options)))
     differences: dict[str, None] = {}

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..errors import InputError, OptionsError
 from ..files.atomic_write import check_folder_writable
+from ..files.path_checks import is_folder
 from ..options import VideoOptions
 from ..video.container_choice import output_suffix
 from ..video.containers import INPUT_SUFFIXES, OUTPUT_FORMATS
 from .file_keys import same_file_key
-from .locations import Url, is_folder, parse_location
+from .locations import Url, parse_location
 from .output_names import conflict_advice, expand_suffix
 from .sources import InputItem, Sources
 
@@ -81,9 +82,10 @@ def plan_videos(sources: Sources, spec: VideoOutputSpec, video: VideoOptions) ->
     if is_named and len(items) == 1 and not spec.is_folder:
         if spec.suffix or spec.format is not None:
             raise OptionsError(f"--suffix and --format are for folders. Name the output, or end -o {spec.out} with a slash.")
-        return VideoPlan((VideoJob(Path(items[0].source), spec.out),), True)
-    plan = VideoPlan(tuple(_job(item, spec, len(items), video) for item in items), False, sources.left_out)
-    raise_if_conflicts(plan.jobs)
+        plan = VideoPlan((VideoJob(Path(items[0].source), spec.out),), True)
+    else:
+        plan = VideoPlan(tuple(_job(item, spec, len(items), video) for item in items), False, sources.left_out)
+        raise_if_conflicts(plan.jobs)
     check_folder_writable(plan.jobs[0].target.parent)
     return plan
 

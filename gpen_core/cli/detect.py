@@ -109,7 +109,7 @@ def _begin_listing(
     args: argparse.Namespace, detector: Detector, todo: JobPlan, reporter: ProgressReporter
 ) -> PeopleListing | None:
     """Return the listing of people for a folder or several images, if there is a folder to write it to."""
-    from ..batch.locations import is_folder
+    from ..files.path_checks import is_folder
 
     if args.output is None or (len(todo) == 1 and not any(map(is_folder, args.inputs))):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, OptionsError, OutOfMemory, OutputError
+from ..files.path_checks import exists, is_folder
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
 from .detect_people import as_sentence, detect_one
@@ -37,7 +39,7 @@ def is_video(text: str) -> bool:
 
     path = Path(text)
     suffix = path.suffix.lower()
-    return suffix in INPUT_SUFFIXES and suffix not in formats.INPUT_SUFFIXES and path.is_file()
+    return suffix in INPUT_SUFFIXES and suffix not in formats.INPUT_SUFFIXES and os.path.isfile(path)
 
 
 def list_people(
@@ -104,7 +106,7 @@ def _output_folder(args: argparse.Namespace) -> Path | None:
     if args.output is None:
         return None
     place = args.output.location
-    if not isinstance(place, Path) or (place.exists() and not place.is_dir()):
+    if not isinstance(place, Path) or (exists(place) and not is_folder(place)):
         raise OptionsError(f"The output {place} is not a local folder. Choose a folder for the faces of a video.")
     return place
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files.path_checks import is_folder
 from ..files.size_text import memory_text
 from ..weights import digest
 from ..weights.architecture import detect_architecture
@@ -98,7 +99,7 @@ def _format_weights(folder: Path) -> Iterator[str]:
     for path in iter_weights([folder]):
         if path not in known.values():
             yield f"  {'other file':22} {detect_architecture(path) or 'unknown architecture'}, {_describe_file(path)}"
-    if folder.is_dir():
+    if is_folder(folder):
         yield f"  free disk space: {memory_text(shutil.disk_usage(folder).free)}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MissingDependency, first_line
+from ..files.path_checks import exists, is_folder
 from ..optional_packages import (
     PURPOSES,
     WITHOUT_DEPENDENCIES,
@@ -169,8 +170,8 @@ def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterato
     except MissingDependency as error:
         yield f"models folder: unknown. {error}"
         return
-    problem = " (is not a folder)" if folder.exists() else " (does not exist yet)"
-    yield f"models folder: {folder}{'' if folder.is_dir() else problem}"
+    problem = " (is not a folder)" if exists(folder) else " (does not exist yet)"
+    yield f"models folder: {folder}{'' if is_folder(folder) else problem}"
     yield from weights(folder)
 
 

@@ -75,8 +75,8 @@ def _check_output_dir(source: Path, folder: Path) -> None:
 
     It checks the files in the folder, because a link there may have a step's name and lead to the input."""
     from ..batch.file_keys import same_file_key
-    from ..batch.locations import is_folder
     from ..errors import OptionsError, OutputError
+    from ..files.path_checks import is_folder
     from ..tools.explain import STAGE_NAME_PATTERN
 
     try:

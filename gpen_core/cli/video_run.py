@@ -22,6 +22,7 @@ from ..errors import (
     WeightsError,
     describe_unexpected,
 )
+from ..files.path_checks import exists, is_folder
 from ..progress import ProgressEvent, pluralize
 from .exit_status import exit_status
 from .progress_display import ProgressReporter, progress_reporter
@@ -154,7 +155,7 @@ class _SingleRun(_Run):
         result, failure = None, None
         names = {**self.names, "input": str(job.source), "output": str(job.target)}
         try:
-            if not (self.args.skip_existing and job.target.exists()):
+            if not (self.args.skip_existing and exists(job.target)):
                 self.check(job)
                 self.load()
                 result = self.restore(job)
@@ -222,7 +223,7 @@ class _BatchRun(_Run):
                     self.errors[job] = error
 
     def _is_skipped(self, job: VideoJob) -> bool:
-        return self.args.skip_existing and job.target.exists()
+        return self.args.skip_existing and exists(job.target)
 
     def _outcome(self, job: VideoJob) -> VideoOutcome:
         """Restore a video unless it is skipped or has an error."""
@@ -307,10 +308,13 @@ def region_mask_for(job: VideoJob, path: Path | None, plan: VideoPlan) -> Path |
     """Return the region mask of a video: that of its name if a folder is given for several videos.
 
     Raises `InputError` if the folder has no mask for it, or several."""
-    if path is None or plan.is_single or not path.is_dir():
+    if path is None or plan.is_single or not is_folder(path):
         return path
-    stem = job.source.name if job.source.is_dir() else job.source.stem
-    found = sorted(one for one in path.iterdir() if stem == (one.name if one.is_dir() else one.stem))
+    stem = job.source.name if is_folder(job.source) else job.source.stem
+    try:
+        found = sorted(one for one in path.iterdir() if stem == (one.name if is_folder(one) else one.stem))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     if len(found) != 1:
         names = ", ".join(one.name for one in found) or "none"
         raise InputError(f"{job.source} needs one mask of its name in {path}, but there is {names}. Add or remove masks.")

@@ -17,6 +17,7 @@ from ..faces.align import align_face, crop_face
 from ..faces.color import fit_tone, photo_residual
 from ..faces.face import Face
 from ..files.atomic_write import write_bytes
+from ..files.path_checks import exists
 from ..images.image import ImageData
 from ..options import RestoreOptions
 from .shots import ShotDetector
@@ -78,7 +79,7 @@ class VideoAnalysis:
     def load(cls, folder: Path) -> VideoAnalysis | None:
         """Load the files of `save`, or return None if there are none. Raises `InputError` if they are damaged."""
         path = folder / "analysis.npz"
-        if not path.exists():
+        if not exists(path):
             return None
         try:
             with np.load(path, allow_pickle=False) as saved:

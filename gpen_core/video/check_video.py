@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, OptionsError
 from ..faces.select import missing_numbers
+from ..files.path_checks import exists, is_folder
 from ..optional_packages import version_guard
 from ..options import FaceSelection, RestoreOptions, VideoOptions, range_text
 from ..pipeline.devices import pixel_memory_budget
@@ -33,9 +34,9 @@ def check_video(
 
     Raises the errors of `restore_video` that can be found before any network is loaded."""
     info = probe_video(source, video, frame_memory)
-    if target.exists() and target.samefile(source):
+    if exists(target) and target.samefile(source):
         raise OptionsError(f"{target} is the input video. Choose another output.")
-    if is_image_sequence(target) and target.exists() and not target.is_dir():
+    if is_image_sequence(target) and exists(target) and not is_folder(target):
         raise OptionsError(
             f"{target} is a file, but an output without a suffix is a folder of images. Choose another output."
         )

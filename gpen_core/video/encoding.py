@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError, first_line
+from ..files.path_checks import is_folder
 from ..options import VideoOptions
 from .containers import OUTPUT_FORMATS, av_errors, import_av, open_null_output
 from .copied_streams import select_copied_streams
@@ -78,7 +79,7 @@ class Encoding:
 
 def is_image_sequence(target: Path) -> bool:
     """Whether the output is a folder of images: an existing folder, or a name without a suffix."""
-    return target.is_dir() or not target.suffix
+    return is_folder(target) or not target.suffix
 
 
 def resolve_encoding(info: VideoInfo, target: Path, encoding: Encoding) -> Encoding:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import OutputError, summarize_problems
 from ..files.atomic_write import atomic_write
+from ..files.path_checks import is_folder
 from ..progress import Progress, ProgressEvent
 from .probe import VideoInfo, frame_files
 
@@ -31,7 +32,7 @@ def staging_folder(folder: Path) -> Path:
 
 def raise_if_frames_exist(info: VideoInfo, target: Path, start: float | None = None, end: float | None = None) -> None:
     """Raise `OutputError` if the folder `target` already contains a name that a frame of the video will get."""
-    if not target.is_dir():
+    if not is_folder(target):
         return
     if info.is_folder:
         first = 0 if start is None else max(0, info.pts_at(start))

@@ -15,6 +15,7 @@ from ..errors import InputError, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.thumbnail import RGB8, THUMBNAIL_SIZE, face_thumbnail
 from ..files.atomic_write import write_bytes
+from ..files.path_checks import exists
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.identity_models import IdentityModels
@@ -128,7 +129,7 @@ def analysis_inputs(content: str, detector: Detector, options: RestoreOptions, v
 def kept_inputs(tracks_folder: Path, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the inputs of the kept tracks that suit these `analysis_inputs`: their own, or those without ranges."""
     whole = {**inputs, "ranges": ()}
-    is_only_whole = not _tracks_path(tracks_folder, inputs).exists() and _tracks_path(tracks_folder, whole).exists()
+    is_only_whole = not exists(_tracks_path(tracks_folder, inputs)) and exists(_tracks_path(tracks_folder, whole))
     return whole if is_only_whole else inputs
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OptionsError
+from ..files.path_checks import is_folder
 from ..images import codecs, formats
 from ..images.image import ImageData
 from ..optional_packages import version_guard
@@ -151,7 +152,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
     `OutOfMemory` if they need more than `max_memory` bytes with any encoder. Raises `InputError` if the file does not
     exist, is not a video, has no video stream, no decodable frame, or alpha that FFmpeg cannot read. Raises `OptionsError`
     for `fps` with a video, which has its own rate."""
-    if path.is_dir():
+    if is_folder(path):
         return _probe_folder(path, fps, max_memory)
     if fps is not None:
         raise OptionsError(f"{path} has its own frame rate. Set a frame rate only for a folder of images.")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files.path_checks import is_folder
 from ..images import codecs, formats
 from ..images.image import FloatImage, to_luminance
 from ..images.open_file import open_image
@@ -174,13 +175,13 @@ def open_mask(mask: RegionMaskLike, rate: Fraction, start: float | None = None, 
         return StillMask(mask) if np.ndim(mask) != 3 else MaskArray(np.asarray(mask), float(rate))
     if is_still(mask):
         return StillMask(to_luminance(codecs.read(mask).image))
-    return MaskVideo(probe(mask, rate if mask.is_dir() else None), start, end)
+    return MaskVideo(probe(mask, rate if is_folder(mask) else None), start, end)
 
 
 def is_still(path: Path) -> bool:
     """Whether a mask is one image for all frames. Raises `InputError` if it cannot be read."""
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix not in formats.INPUT_SUFFIXES:
+    if is_folder(path) or suffix not in formats.INPUT_SUFFIXES:
         return False
     if suffix != ".gif":
         return True

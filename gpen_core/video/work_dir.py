@@ -17,6 +17,7 @@ from filelock import Timeout
 
 from ..errors import InputError, OutputError
 from ..files.lock_file import file_lock, has_locks, is_link
+from ..files.path_checks import is_folder
 from ..progress import Progress, ProgressEvent
 from .probe import frame_files
 
@@ -42,7 +43,7 @@ class WorkDir:
     @property
     def has_progress(self) -> bool:
         """Whether an earlier run left results in it."""
-        return any(self.folder.glob("*/analysis.npz"))
+        return is_folder(self.folder) and any(self.folder.glob("*/analysis.npz"))
 
     @contextlib.contextmanager
     def lock(self, restart: bool) -> Iterator[None]:
@@ -148,12 +149,12 @@ def source_digest(path: Path, progress: Progress) -> str:
 
     Raises `InputError` if it cannot be read."""
     digest = hashlib.sha256()
-    files = frame_files(path) if path.is_dir() else [path]
+    files = frame_files(path) if is_folder(path) else [path]
     try:
         total = sum(one.stat().st_size for one in files)
         done = 0
         for one in files:
-            digest.update(one.name.encode() if path.is_dir() else b"")
+            digest.update(one.name.encode() if is_folder(path) else b"")
             with one.open("rb") as data:
                 while chunk := data.read(CHUNK_SIZE):
                     digest.update(chunk)

@@ -213,3 +213,9 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(detect, film, plai
     ran = detect(broken, film, plain)
     assert ran.status == 1 and ran.err.count("clip.mp4") == 1
     assert f"{film}: 2 people" in ran.out and f"{plain}: 0 faces" in ran.out
+
+
+def test_a_video_that_cannot_be_looked_at_is_one_message(detect):
+    name = "n" * 300 + ".mkv"
+    ran = detect(name)
+    assert ran.status == 3 and ran.err.startswith(f"gpen: {name} cannot be read: ")

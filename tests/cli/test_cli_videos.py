@@ -242,3 +242,30 @@ def test_previews_that_are_none(video, text):
     film("a.mkv")
     ran = video("a.mkv", "-o", "b.mkv", f"--preview={text}", model="no-such-model")
     assert ran.status == 2 and "expected a number of frames such as 8, or seconds such as 10s" in ran.err
+
+
+LONG = "n" * 300  # as in a folder that may not be read, each check of such a path raises an error
+
+
+def test_a_path_that_cannot_be_looked_at_fails_alone(video, network):
+    film("in/a.mkv")
+    Path("list.txt").write_text(f"{LONG}.mkv\nin/a.mkv\n")
+    ran = video("--input-list", "list.txt", "-o", "out/", "--codec", "ffv1", "--skip-existing")
+    assert ran.status == 1 and f"gpen: {LONG}.mkv cannot be read: " in ran.err
+    assert file_names(Path("out/in")) == ["a.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((f"{LONG}.mkv", "-o", "out.mkv"), f"{LONG}.mkv cannot be read: "),
+        (("in/a.mkv", "-o", f"{LONG}.mkv", "--skip-existing"), f"{LONG}.mkv cannot be written: "),
+        (("in/a.mkv", "-o", "out.mkv", "--region-mask", f"{LONG}.png"), f"{LONG}.png cannot be read: "),
+        (("in", "in/a.mkv", "-o", "out/", "--region-mask", LONG), f"{LONG} cannot be read: "),
+        (("in/a.mkv", "-o", "out/", "--skip-existing", "--report", f"{LONG}.jsonl"), f"{LONG}.jsonl cannot be written: "),
+    ],
+)
+def test_no_name_ends_a_run_as_an_unexpected_error(video, network, arguments, message):
+    film("in/a.mkv")
+    ran = video(*arguments, "--codec", "ffv1")
+    assert ran.status in (1, 3) and message in ran.err and "Unexpected" not in ran.err
