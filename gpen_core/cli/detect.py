@@ -68,8 +68,8 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _detect(args: argparse.Namespace) -> int:
     options = options_from_args(args)
-    videos = [text for text in args.inputs if detect_video.is_video(text)]
-    images = [text for text in args.inputs if text not in videos]
+    videos = detect_video.unique_videos(args.inputs)
+    images = [text for text in args.inputs if not detect_video.is_video(text)]
     load = cache(partial(_load_detector, args))
     errors, total = Counter[type[BaseException]](), len(videos)
     if videos:

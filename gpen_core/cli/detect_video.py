@@ -42,9 +42,19 @@ def is_video(text: str) -> bool:
     return suffix in INPUT_SUFFIXES and suffix not in formats.INPUT_SUFFIXES and os.path.isfile(path)
 
 
+def unique_videos(inputs: Sequence[str]) -> list[Path]:
+    """Return the videos among the inputs, each once."""
+    from ..batch.file_keys import same_file_key
+
+    found: dict[str, Path] = {}
+    for path in map(Path, filter(is_video, inputs)):
+        found.setdefault(same_file_key(path), path)
+    return list(found.values())
+
+
 def list_people(
     args: argparse.Namespace,
-    videos: Sequence[str],
+    videos: Sequence[Path],
     load_detector: Callable[[], Detector],
     load_identity: Callable[[Detector], IdentityModels],
     options: RestoreOptions,
@@ -56,9 +66,11 @@ def list_people(
 
     video = VideoOptions.from_mapping(vars(args))
     folder = _output_folder(args)
+    if folder is not None:
+        _raise_if_same_page(videos, folder)
     errors: Counter[type[BaseException]] = Counter()
     readable = []
-    for path in map(Path, videos):
+    for path in videos:
         with _one_video(path, errors):
             probe_video(path, video)  # before anything is downloaded or loaded
             readable.append(path)
@@ -71,6 +83,22 @@ def list_people(
             with _one_video(path, errors):
                 _list_video(path, detector, identity, options, video, folder, reporter)
     return errors
+
+
+def _raise_if_same_page(videos: Sequence[Path], folder: Path) -> None:
+    """Raise `OptionsError` if the page of a video would replace that of another one."""
+    from ..batch.file_keys import same_file_key
+
+    pages: dict[str, Path] = {}
+    for path in videos:
+        page = folder / f"{_page_name(path)}.html"
+        other = pages.setdefault(same_file_key(page), path)
+        if other is not path:
+            raise OptionsError(f"{other} and {path} would both become {page}. List them into different folders.")
+
+
+def _page_name(video: Path) -> str:
+    return f"{video.name}.people"
 
 
 @contextmanager
@@ -152,7 +180,7 @@ def _write_page(
     tracks = f"--faces {result.people[0].number} --tracks {shlex.quote(str(folder))}" if result.people else ""
     page = PeoplePage(
         folder,
-        f"{path.name}.people",
+        _page_name(path),
         f"{count} in {path.name}",
         entries,
         [("To restore one person:", f"gpen video {shlex.quote(str(path))} -o restored{suffix} {tracks}")] if tracks else [],

@@ -219,3 +219,18 @@ def test_a_video_that_cannot_be_looked_at_is_one_message(detect):
     name = "n" * 300 + ".mkv"
     ran = detect(name)
     assert ran.status == 3 and ran.err.startswith(f"gpen: {name} cannot be read: ")
+
+
+def test_videos_of_one_name_are_not_listed_into_one_folder(detect, film, tmp_path):
+    other = tmp_path / "other" / film.name
+    other.parent.mkdir()
+    other.write_bytes(film.read_bytes())
+    ran = detect(film, other, "-o", tmp_path / "out")
+    assert ran.status == 2 and f"{film} and {other} would both become {tmp_path / 'out' / film.name}.people.html" in ran.err
+    assert not (tmp_path / "out").exists()
+    assert detect(film, other).out.count(": 2 people (") == 2
+
+
+def test_a_video_that_is_named_twice_is_listed_once(detect, film, tmp_path):
+    ran = detect(film, tmp_path / ".." / tmp_path.name / film.name, film, "-o", tmp_path / "out")
+    assert ran.status == 0 and ran.out.count(": 2 people (") == 1
