@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from ..errors import InputError, OutputError
-from ..files.atomic_write import write_bytes
+from ..files.atomic_write import check_folder_writable, write_bytes
 from ..files.path_checks import exists
 from ..files.regular_file import open_regular_file
 from ..options import RestoreOptions
@@ -65,6 +65,9 @@ class JsonReport(Report):
 
     path: Path = field(kw_only=True)
     outcomes: list[Outcome] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_folder_writable(self.path.parent, "--report")
 
     def add(self, outcome: Outcome) -> None:
         super().add(outcome)

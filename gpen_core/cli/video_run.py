@@ -149,9 +149,12 @@ class _SingleRun(_Run):
     """One named video. Its error ends the run."""
 
     def run(self) -> int:
+        from ..files.atomic_write import check_folder_writable
         from ..video import video_report
 
         (job,) = self.plan.jobs
+        if self.args.report is not None:
+            check_folder_writable(self.args.report.parent, "--report")
         result, failure = None, None
         names = {**self.names, "input": str(job.source), "output": str(job.target)}
         try:

@@ -50,15 +50,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def check_folder_writable(folder: Path) -> None:
+def check_folder_writable(folder: Path, option: str = "-o") -> None:
     """Raises `OutputError` where files cannot be made in the folder or, if it is not there yet, in the nearest one above it
-    that is. Leaves nothing behind."""
+    that is. Leaves nothing behind. `option`: what to change, for the message."""
     try:
         existing = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise OutputError(f"Nothing can be written to {folder}: {error.strerror or error}. Choose another -o.") from error
+        raise OutputError(
+            f"Nothing can be written to {folder}: {error.strerror or error}. Choose another {option}."
+        ) from error
     except ValueError as error:
         raise OutputError(f"Nothing can be written to {folder}: {INVALID_NAME}.") from error
 

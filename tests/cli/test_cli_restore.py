@@ -341,3 +341,9 @@ def test_garbage_collection_leaves_out_what_importing_torch_made(gpen, models, f
     before = gc.get_freeze_count()
     assert gpen(*arguments).status == 0
     assert gc.isenabled() and gc.get_freeze_count() == before  # torch was there already
+
+
+def test_a_report_that_cannot_be_written_ends_the_run_before_its_work(restore, face, tmp_path):
+    ran = restore(face, "-o", tmp_path / "out.png", "--report", face / "report.json")
+    assert ran.status == 1 and ran.err.endswith("Choose another --report.\n")
+    assert not (tmp_path / "out.png").exists()

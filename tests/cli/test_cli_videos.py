@@ -269,3 +269,12 @@ def test_no_name_ends_a_run_as_an_unexpected_error(video, network, arguments, me
     film("in/a.mkv")
     ran = video(*arguments, "--codec", "ffv1")
     assert ran.status in (1, 3) and message in ran.err and "Unexpected" not in ran.err
+
+
+@pytest.mark.parametrize("inputs", [("in/a.mkv", "-o", "out.mkv"), ("in", "-o", "out/")])
+def test_a_report_that_cannot_be_written_ends_the_run_before_its_work(video, network, inputs):
+    film("in/a.mkv")
+    Path("file").write_bytes(b"")
+    ran = video(*inputs, "--codec", "ffv1", "--report", "file/report.json")
+    assert (ran.status, network.loads) == (1, 0) and "Nothing can be written to file: " in ran.err
+    assert ran.err.endswith("Choose another --report.\n") and file_names(Path()) == ["file", "in"]
