@@ -75,7 +75,13 @@ def _detect(args: argparse.Namespace) -> int:
     if videos:
         errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options)
     if images:
-        image_errors, image_count = _detect_images(args, images, load, options)
+        try:
+            image_errors, image_count = _detect_images(args, images, load, options)
+        except InputError as error:  # the arguments mean no image
+            if not videos:
+                raise
+            sys.stderr.write(printable(f"gpen: {error}\n"))
+            image_errors, image_count = Counter([type(error)]), 1
         errors, total = errors + image_errors, total + image_count
     return exit_status(errors, total)
 

@@ -234,3 +234,11 @@ def test_videos_of_one_name_are_not_listed_into_one_folder(detect, film, tmp_pat
 def test_a_video_that_is_named_twice_is_listed_once(detect, film, tmp_path):
     ran = detect(film, tmp_path / ".." / tmp_path.name / film.name, film, "-o", tmp_path / "out")
     assert ran.status == 0 and ran.out.count(": 2 people (") == 1
+
+
+def test_a_folder_without_images_beside_a_video_is_one_failed_input(detect, film, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    ran = detect(film, empty)
+    assert ran.status == 1 and ran.out.count(": 2 people (") == 1 and f"in {empty}.\n" in ran.err
+    assert detect(empty).status == detect(tmp_path / "missing.png", empty).status == 3
