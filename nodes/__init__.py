@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 async def comfy_entrypoint() -> GpenExtension:
     """Return the extension to ComfyUI, which calls this function in every pack."""
-    from . import folders, routes
+    from . import folders, routes, used_crops
     from .extension import GpenExtension
 
     folders.register()
     folders.install_examples()
     routes.register()
+    used_crops.register()
     return GpenExtension()

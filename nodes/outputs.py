@@ -15,8 +15,6 @@ from .comfy import ExecutionBlocker, NodeOutput, io, ui
 if TYPE_CHECKING:
     from ..gpen_core import Face, PersonOutcome, RestoreResult, SequenceResult, VideoResult
 
-CROPS_OUTPUT = 2  # index of the output
-
 
 def restore_outputs() -> list[Any]:
     return [
@@ -112,11 +110,3 @@ def video_summary(result: VideoResult) -> str:
     from ..gpen_core import people_of_video, people_text  # import OpenCV; imported late to keep ComfyUI's startup fast
 
     return "\n".join([people_text(len(result.restored), people_of_video(result)), *result.notes])
-
-
-def wants_crops(prompt: Any, node_id: Any) -> bool:
-    """Return whether another node uses the crops. Each takes 50 MB at 2048 px. True if the graph is unknown."""
-    if not isinstance(prompt, dict) or node_id is None:
-        return True
-    values = (value for node in prompt.values() for value in node.get("inputs", {}).values())
-    return any(isinstance(value, list) and value[:2] == [str(node_id), CROPS_OUTPUT] for value in values)

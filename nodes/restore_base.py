@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..gpen_core import RestoreOptions
-from . import boxes, loading, outputs, tensors
+from . import boxes, loading, outputs, tensors, used_crops
 from .comfy import ComfyNode, NodeOutput
 from .host_progress import NodeProgress
 from .model import GpenModel
@@ -51,7 +51,7 @@ class RestoreNodeBase(ComfyNode):
         if reason := skip_reason(options, image, region_mask):
             return outputs.passthrough(target, reason)
         frames = make_inputs(image, region_mask, face, look, before_swap)
-        keep_crops = outputs.wants_crops(cls.hidden.prompt, cls.hidden.unique_id)
+        keep_crops = used_crops.are_used(cls.hidden.prompt, cls.hidden.unique_id)
         notes = outputs.mask_notes(region_mask)
         with NodeProgress(cls.hidden.unique_id) as reporter:
             restorer = loading.linked_or_loaded(gpen_model, model, reporter)

@@ -141,6 +141,23 @@ class Routes:
         return lambda handler: self.given.setdefault(path, handler)
 
 
+class Server:
+    """The running server: its routes, and what it calls with each graph before it is validated."""
+
+    def __init__(self):
+        self.routes, self.handlers = Routes(), []
+
+    def add_on_prompt_handler(self, handler):
+        self.handlers.append(handler)
+
+    def queue(self, prompt):
+        """The graph as it is executed."""
+        request = {"prompt": prompt}
+        for handler in self.handlers:
+            request = handler(request)
+        return request["prompt"]
+
+
 class Management(types.ModuleType):
     """comfy.model_management."""
 
@@ -210,7 +227,7 @@ def modules(models_dir):
     comfy.utils = types.ModuleType("comfy.utils")
     comfy.utils.ProgressBar = ProgressBar
     server = types.ModuleType("server")
-    server.PromptServer = types.SimpleNamespace(instance=types.SimpleNamespace(routes=Routes()))
+    server.PromptServer = types.SimpleNamespace(instance=Server())
     server.web = types.SimpleNamespace(FileResponse=lambda path: path, Response=lambda status: status)
     packages = {name: types.ModuleType(name) for name in ("comfy_api", "comfy_execution")}
     named = (api, graph, server, comfy, management, comfy.model_patcher, comfy.utils, folder_paths(models_dir))

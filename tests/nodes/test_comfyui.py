@@ -944,12 +944,30 @@ def test_out_of_memory_at_work_keeps_nothing_of_what_was_at_work(host, auto):
 
 
 def test_crops_are_kept_only_where_something_hangs_on_them(host, red, portrait, monkeypatch):
-    hidden = fake_comfyui.types.SimpleNamespace(unique_id="7", prompt={"9": {"inputs": {"images": ["7", 0], "x": 3}}})
-    monkeypatch.setattr(host.nodes["GPEN_RestoreFaces"], "hidden", hidden, raising=False)
-    crops = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)[2]
-    assert isinstance(crops[0], fake_comfyui.ExecutionBlocker)
-    hidden.prompt["9"]["inputs"]["images"] = ["7", 2]
-    assert host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)[2][0].shape == (1, 256, 256, 3)
+    def queue(output, id_="7", class_type="GPEN_RestoreFaces"):
+        graph = {"7": {"class_type": class_type, "inputs": {}}, "9": {"inputs": {"images": ["7", output], "x": 3}}}
+        prompt = sys.modules["server"].PromptServer.instance.queue(graph)
+        hidden = fake_comfyui.types.SimpleNamespace(unique_id=id_, prompt=prompt)
+        monkeypatch.setattr(host.nodes["GPEN_RestoreFaces"], "hidden", hidden, raising=False)
+        return prompt["7"]["inputs"]
+
+    def crops():
+        return host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait)[2]
+
+    unused = queue(0)
+    assert isinstance(crops()[0], fake_comfyui.ExecutionBlocker)
+    used = queue(2)
+    assert crops()[0].shape == (1, 256, 256, 3)
+    assert used != unused  # else ComfyUI would reuse the outputs without crops
+    assert queue(1) == unused and queue(2, class_type="GPEN_RestoreVideo") == {}
+    queue(0, id_="7.0.0.1")  # of a loop: not in the graph that was queued
+    assert crops()[0].shape == (1, 256, 256, 3)
+
+
+@pytest.mark.parametrize("request_", [{}, {"prompt": []}, {"prompt": {"1": None, "2": {}, "3": {"inputs": 5}}}])
+def test_what_comfyui_will_refuse_is_left_as_it_is(host, request_):
+    (handler,) = sys.modules["server"].PromptServer.instance.handlers
+    assert handler(request_) is request_
 
 
 OPENING = {"ray_cluster.py", "http_stream.py", "request.py", "transfer.py"}

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_files
 import pytest
 import video_files
-from comfyui_host import node, restore
+from comfyui_host import load, node, restore
 
 from gpen_core.tools.demo import images as demo_pictures
 
@@ -64,6 +64,20 @@ class Segs:
         return (tuple(image.shape[1:3]), [Seg(None, None, 0.9, (0, 0, 9, 9), box, "face")]), [[(x0, y0, x1, y1)]]
 NODE_CLASS_MAPPINGS = {"StandInForSegs": Segs}
 """
+# Stands in for loops: a node that runs others, which are not in the graph that was queued.
+LOOP = """
+from comfy_execution.graph_utils import GraphBuilder
+class Loop:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "run", "test"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "model": ("GPEN_MODEL",)}}
+    def run(self, image, model):
+        graph, values = GraphBuilder(), {"model": "auto", "strength": 1.0, "faces": "all"}
+        restored = graph.node("GPEN_RestoreFaces", image=image, gpen_model=model, **values)
+        return {"result": (restored.out(2),), "expand": graph.finalize()}
+NODE_CLASS_MAPPINGS = {"StandInForLoop": Loop}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +87,7 @@ def host(tmp_path_factory, detector_weights):
     helpers.write_weights(base / "models" / "GPEN", helpers.host_networks())
     (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
     (base / "custom_nodes" / "stand_in_for_detectors.py").write_text(DETECTORS)
+    (base / "custom_nodes" / "stand_in_for_loops.py").write_text(LOOP)
     own = {"faces-of-my-own.safetensors": detector_weights}
     helpers.write_weights(base / "models" / "facedetection", own)
     helpers.write_weights(base / "models" / "GPEN", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))})
@@ -210,6 +225,24 @@ def test_the_crops_come_as_a_list(host):
     graph = {**image("collage.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
     crops = host.picture(host.run(graph)["crops"])
     assert len(crops) == 6 and all(crop.shape[:2] == (256, 256) for crop in crops)
+
+
+def test_a_node_that_is_connected_later_gets_the_crops(host):
+    """ComfyUI takes the outputs of the first run from its cache unless an input has changed."""
+    graph = {**image("collage.png"), **restore(["load", 0], strength=0.95)}
+    host.run(graph)
+    graph["crops"] = node("PreviewImage", images=["restore", 2])
+    assert len(host.picture(host.run(graph)["crops"])) == 6
+
+
+def test_a_node_within_a_loop_gives_its_crops(host):
+    graph = {
+        **image("astronaut.png"),
+        "model": load(),
+        "loop": node("StandInForLoop", image=["load", 0], model=["model", 0]),
+    }
+    graph["crops"] = node("PreviewImage", images=["loop", 0])
+    assert len(host.picture(host.run(graph)["crops"])) == 1
 
 
 def test_eight_frames(host):
