@@ -23,7 +23,7 @@ PARSER = "parsenet"
 SHA256_DIGITS = 64
 _downloaded: set[str] = set()  # see `fingerprint`
 _last_loaded: list[
-    tuple[tuple[str, ...], GpenModel]
+    tuple[tuple[str | None, ...], GpenModel]
 ] = []  # the last model loaded without Load GPEN Model, with its cache key
 
 
@@ -41,6 +41,10 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
         log.info("GPEN: %s is not in %s. Downloading it.", model, folders.model_dirs()[0])
     if accepted_digest.strip():
         _accept(accepted_digest, model, detector)
+    return _load(model, detector, precision, reporter)
+
+
+def _load(model: str | None, detector: str, precision: str, reporter: NodeProgress) -> GpenModel:
     before = _fingerprints(model, detector)
     try:
         loaded = GpenModel.load(model, folders.detector_file(detector), precision, reporter)
@@ -51,23 +55,21 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
     return loaded
 
 
-def linked_or_loaded(linked: GpenModel | None, model: str, reporter: NodeProgress) -> GpenModel:
+def linked_or_loaded(linked: GpenModel | None, model: str | None, reporter: NodeProgress) -> GpenModel:
     """Return the linked model, else `model` with the default detector. The last loaded model stays in memory."""
     if linked is not None:
         return linked
     if not _last_loaded or _last_loaded[0][0] != _cache_key(model):
         _last_loaded.clear()  # frees its memory for the next one
-        loaded = load_model(model, folders.AUTO_DETECTOR, "auto", reporter)
+        load = _load if model is None else load_model
+        loaded = load(model, folders.AUTO_DETECTOR, "auto", reporter)
         _last_loaded.append((_cache_key(model), loaded))
     return _last_loaded[0][1]
 
 
 def linked_or_any(linked: GpenModel | None, reporter: NodeProgress) -> GpenModel:
-    """Return the linked model, else any loaded one. For nodes that use only the detector."""
-    if linked is None and _last_loaded:
-        key = _last_loaded[0][0]
-        return linked_or_loaded(None, key[0], reporter)
-    return linked_or_loaded(linked, AUTO_MODELS[0], reporter)
+    """Return the linked model, else any loaded one, else one without a network. For nodes that use only the detector."""
+    return linked_or_loaded(linked, _last_loaded[0][0][0] if _last_loaded else None, reporter)
 
 
 def fingerprint(model: str | None, detector: str | None = folders.AUTO_DETECTOR) -> str:
@@ -89,7 +91,7 @@ def _accept(digest: str, model: str, detector: str) -> None:
             log.warning("GPEN: accepted the changed file %s (SHA-256 %s).", path, sha256)
 
 
-def _cache_key(model: str) -> tuple[str, ...]:
+def _cache_key(model: str | None) -> tuple[str | None, ...]:
     return (model, str(management.get_torch_device()), *_fingerprints(model, folders.AUTO_DETECTOR))
 
 

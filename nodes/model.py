@@ -13,7 +13,7 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions, WeightsChanged
+from ..gpen_core import AUTO_MODELS, ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions, WeightsChanged
 from . import folders, self_test
 from .host_progress import NodeProgress
 
@@ -40,14 +40,15 @@ class GpenModel:
         restorer.set_unload_callback(partial(_forget_patchers, self._patchers))
 
     @classmethod
-    def load(cls, model: str, detector: str, precision: str, reporter: NodeProgress) -> GpenModel:
-        """Find or download the files and build the networks on ComfyUI's offload device."""
+    def load(cls, model: str | None, detector: str, precision: str, reporter: NodeProgress) -> GpenModel:
+        """Find or download the files and build the networks on ComfyUI's offload device. Without `model`, a network is only
+        downloaded when a face needs it."""
         from ..gpen_core import FaceRestorer
 
         device = management.get_torch_device()
         with _comfyui_errors():
             restorer = FaceRestorer.load(
-                model,
+                model or AUTO_MODELS[0],
                 detector,
                 folders.model_dirs(),
                 device,
@@ -55,6 +56,7 @@ class GpenModel:
                 progress=reporter,
                 detection_dir=folders.detection_dirs(),
                 offload_device=management.unet_offload_device(),
+                prefetch_auto=model is not None,
             )
         return cls(restorer)
 

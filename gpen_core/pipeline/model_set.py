@@ -130,12 +130,13 @@ class ModelSet:
         detection_dir: Folders | None,
         offload_device: torch.device | None,
         upscaler: str = LANCZOS,
+        prefetch_auto: bool = True,
     ) -> ModelSet:
         """Load the networks; see `FaceRestorer.load`.
 
         All `models` are loaded at once, except `auto`, whose networks are loaded when a face needs them. If no network for
-        `auto` is present, the one for 2048 is downloaded. `upscaler` is downloaded with the models and loaded on first
-        use."""
+        `auto` is present, the one for 2048 is downloaded, with `prefetch_auto` at once. `upscaler` is downloaded with the
+        models and loaded on first use."""
         ForkGuard.check()
         torch_device = _pick_verified_device(device)
         provider = requested_provider(device)
@@ -149,7 +150,9 @@ class ModelSet:
         build_face_detector = partial(build_detector, weights_device, parser_dtype)
         sizes = parse_auto_model(str(models[0]))
         present = present_sizes(store.folders)
-        names = needed_networks(str(models[0]), store.folders) if sizes else tuple(map(str, models))
+        names = tuple(map(str, models))
+        if sizes:
+            names = needed_networks(names[0], store.folders) if prefetch_auto else ()
         for name in names:
             check_name(name, MODEL, store.folders)
         check_name(detector, DETECTOR, detection_store.folders)

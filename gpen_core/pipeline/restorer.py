@@ -83,13 +83,15 @@ class FaceRestorer:
         detection_dir: Folders | None = None,
         offload_device: torch.device | None = None,
         upscaler: str = LANCZOS,
+        prefetch_auto: bool = True,
     ) -> FaceRestorer:
         """Load the networks. Missing weights of the catalog are downloaded.
 
         `model` and `detector` are names in the models folder, or paths. The model `auto` restores each face with the
         smallest downloaded network whose crop is at least as large as the face's, from 512 on. `auto:256` starts at 256.
         Each network is loaded on first use. A face that is larger than all networks uses the largest, and a note of the
-        result names the one that would fit. If no network is present, `auto` downloads the one for 2048.
+        result names the one that would fit. If no network is present, `auto` downloads the one for 2048, without
+        `prefetch_auto` only when a face needs it.
 
         `models_dir` is one or several folders, by default `$GPEN_MODELS_DIR`, else the user's cache directory. Downloads go
         to the first, unless `downloads` (by default from the environment) forbids them. `detection_dir` sets separate
@@ -100,7 +102,7 @@ class FaceRestorer:
         Raises `MissingWeights` (a `WeightsError`) with the file and its folder, `WeightsError` for a rejected file,
         `DeviceError` for an unavailable device or precision, `OutOfMemory`, and `MissingDependency` if no installed package
         can build the upscaler."""
-        args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler)
+        args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler, prefetch_auto)
         return cls(ModelSet.load([model], detector, *args))
 
     @property

@@ -400,6 +400,15 @@ def test_the_hosts_accelerator_restores(host, monkeypatch, tmp_path, portrait):
     assert image.device.type == "cpu" and is_red(image).any() and not is_red(image).all() and places == {simulated.device}
 
 
+def test_nodes_that_only_find_faces_need_no_network(tmp_path, monkeypatch, detector_weights, portrait):
+    folder = tmp_path / "models"
+    helpers.write_weights(folder / "facedetection", {"detection_Resnet50_Final.safetensors": detector_weights})
+    host = fake_comfyui.Host(folder, monkeypatch)
+    assert host.run("GPEN_DetectFaces", image=portrait)[3] == 1 and host.run("GPEN_CropFaces", image=portrait)[3] == 1
+    with pytest.raises(Exception, match=r"GPEN-BFR-2048\.pth"):
+        host.run("GPEN_RestoreFaces", image=portrait)
+
+
 def test_restore_faces_works_alone_and_keeps_its_model(host, loaded, comfy_models, portrait):
     image, *_ = host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth")
     host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth", strength=0.5)
