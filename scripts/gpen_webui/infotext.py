@@ -46,9 +46,10 @@ def format_infotext(values: ControlValues, restored_count: int) -> dict[str, Any
     return entries
 
 
-def format_failure(model: Any, reason: str) -> dict[str, Any]:
-    """Return the entries for a failure; `reason` is a few words."""
-    return {MODEL: str(model or controls.default_model()), FACES: 0, FAILED: reason}
+def format_failure(model: Any, reason: str, values: ControlValues | None) -> dict[str, Any]:
+    """Return the entries for a failure; `reason` is a few words. `values` is None if one of them is invalid."""
+    entries = {MODEL: str(model or controls.default_model()), FACES: 0, FAILED: reason}
+    return entries if values is None else {**entries, **format_infotext(values, 0)}
 
 
 def apply(parameters: dict[str, Any], entries: Mapping[str, Any]) -> None:

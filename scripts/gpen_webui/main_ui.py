@@ -70,10 +70,12 @@ class GpenScript(scripts.Script):
         if not (named.get("enable") or overrides):
             return
         save_before = bool(named.pop(SAVE_BEFORE, False))
+        values = None
         try:
-            self._restore(p, pp, controls.parse_values(**named), save_before)
+            values = controls.parse_values(**named)
+            self._restore(p, pp, values, save_before)
         except GpenError as error:
-            entries = infotext.format_failure(named.get("model"), host.short_reason(error))
+            entries = infotext.format_failure(named.get("model"), host.short_reason(error), values)
             infotext.apply(p.extra_generation_params, entries)
             if isinstance(error, Interrupted):
                 host.log.info("GPEN: %s", error)

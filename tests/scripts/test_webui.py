@@ -330,7 +330,8 @@ def test_only_changed_faces_in_the_main_page(host, astronaut):
 def test_an_error_is_shown_below_the_image(host, astronaut):
     pictures, infos, p = host.generate([astronaut], *args(model="GPEN-BFR-512.pth"))
     assert (pictures[0] == astronaut).all() and "GPEN-BFR-512.pth" in p.comments[0]
-    assert infos[0] == {"GPEN model": "GPEN-BFR-512.pth", "GPEN faces": 0, "GPEN failed": "weights are missing"}
+    failed = {"GPEN model": "GPEN-BFR-512.pth", "GPEN faces": 0, "GPEN failed": "weights are missing"}
+    assert infos[0].items() >= failed.items()
     assert host.toasts == ["GPEN restored nothing: weights are missing."] and host.report() == ""
 
 

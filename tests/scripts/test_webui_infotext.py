@@ -140,6 +140,14 @@ def test_keys_of_the_image_before_do_not_stay(host, astronaut):
     assert p.extra_generation_params == {"GPEN model": RED, "GPEN faces": 0, "GPEN failed": "a value is invalid"}
 
 
+def test_the_options_of_a_failed_image_come_back(host, astronaut):
+    _, (restored,), _ = host.generate([astronaut], *script_arguments(**CHOSEN))
+    host.state.interrupted = True
+    _, (info,), _ = host.generate([astronaut], *script_arguments(**CHOSEN))
+    assert info["GPEN failed"] == "interrupted" and info["GPEN faces"] == 0
+    assert pasted(host, quoted(info)) == pasted(host, quoted(restored))
+
+
 def test_the_first_row_is_short_and_more_is_folded(host):
     made = host.extras[-1].ui()
     labels = [one.label for one in Component.made if one.label]
