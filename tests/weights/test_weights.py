@@ -256,7 +256,9 @@ def test_a_pin_is_for_the_released_file_and_its_aliases_only():
 
 def test_a_graph_is_pinned_under_its_own_name():
     entry = find_entry("sface")
-    assert entry.digest_for("/a/Face_recognition_SFace_2021dec.onnx") == entry.sha256
+    for name in ("/a/Face_recognition_SFace_2021dec.onnx", "SFace.onnx"):
+        assert entry.digest_for(name) == entry.sha256
+    assert entry.digest_for("sface.pth") is None
 
 
 def test_the_state_of_auto_is_that_of_every_network_there(tmp_path):
