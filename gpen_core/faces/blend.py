@@ -32,6 +32,8 @@ class Canvas:
         self.result = original
         """The original until something is pasted, then a copy."""
         self.mask = np.zeros((original.height, original.width), np.float32)
+        self.strengths = np.zeros_like(self.mask)
+        """The mean strength of the faces at each pixel, without their masks and the region mask."""
         self._pasted: list[tuple[Alignment, Region]] = []
 
     def paste(
@@ -42,7 +44,8 @@ class Canvas:
         `mask` is square, of any size, and covers the same area; None uses the whole square. A pixel becomes mask *
         `strength` of the crop and the rest of the original. Pixels outside the mask are not touched.
         Where two faces overlap, the larger mask value counts for both, and the face whose center is nearer (relative to
-        its size) covers the other with a smooth border. The order of the calls makes no difference.
+        its size) covers the other with a smooth border. Each keeps its own strength. The order of the calls makes no
+        difference.
         `grain` (0 to 1) is the share of the image's own grain that the crop gets; see `grain.add_grain`.
         """
         region = alignment.source_region(*self.original.size)
@@ -55,23 +58,24 @@ class Canvas:
             weight = warp(mask, crop_to_region_matrix(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the math
         neighbors = self.register_overlaps(alignment, region)
-        max_weight: FloatImage | np.float32 = np.float32(strength)
-        if self.region_mask is not None:
-            max_weight = max_weight * self.region_mask[region.slices]
-        previous = self.mask[region.slices]
-        share = (
-            _overlap_share(weight, previous, max_weight, alignment, neighbors, region)
-            if neighbors and previous.any()
-            else None
-        )
-        weight *= max_weight
+        previous, earlier = self.mask[region.slices], self.strengths[region.slices]
+        limit = np.float32(1) if self.region_mask is None else self.region_mask[region.slices]
+        mixed: FloatImage | np.float32 = np.float32(strength)
+        share = scaled = None
+        if neighbors and previous.any():
+            share = _overlap_share(weight, previous, earlier * limit, alignment, neighbors, region)
+            mixed = earlier + share * (np.float32(strength) - earlier)
+            share = _ratio(share * np.float32(strength), mixed)
+            scaled = previous * _ratio(mixed, earlier)
+        weight *= mixed * limit
         touched = weight > 0
         if not touched.any():
             return
+        earlier[:] = mixed
         if not grain:  # which is measured in the whole square
             inner = _bounding_box(touched)
             weight, previous, touched = weight[inner.slices], previous[inner.slices], touched[inner.slices]
-            share = None if share is None else share[inner.slices]
+            share, scaled = (None if one is None else one[inner.slices] for one in (share, scaled))
             region = inner.absolute_in(region)
         size = (region.x1 - region.x0, region.y1 - region.y0)
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[0]), size)
@@ -79,9 +83,9 @@ class Canvas:
         if grain > 0:
             grains.add_grain(self.original, alignment, region, restored, weight, grain)
         original = self.original.crop_rgb(region)
-        if share is not None:
+        if share is not None and scaled is not None:
             restored = self._mix_overlap(region, original, restored, share, previous)
-            np.maximum(weight, previous, out=weight)
+            np.maximum(weight, scaled, out=weight)
         self._make_writable()
         amount = cv2.merge((weight, weight, weight))  # NumPy is slow if an array has no channels
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
@@ -97,11 +101,11 @@ class Canvas:
         self._pasted.append((alignment, region))
         return neighbors
 
-    def write_region(self, region: Region, samples: Pixels, mask: FloatImage) -> None:
+    def write_region(self, region: Region, samples: Pixels, mask: FloatImage, strengths: FloatImage) -> None:
         """Copy in a region that faces were blended into elsewhere.
 
-        `samples` [h, w, C] are in the image's own range, `mask` is [h, w]. Where the mask is 0 the image is unchanged.
-        Samples of the image's own dtype already equal the image there."""
+        `samples` [h, w, C] are in the image's own range, `mask` and `strengths` are [h, w]. Where the mask is 0 the image
+        is unchanged. Samples of the image's own dtype already equal the image there."""
         if not mask.any():
             return
         self._make_writable()
@@ -110,6 +114,7 @@ class Canvas:
         else:
             np.copyto(self.result.pixels[region.slices], samples, casting="unsafe", where=(mask > 0)[..., None])
         self.mask[region.slices] = mask
+        self.strengths[region.slices] = strengths
 
     def _make_writable(self) -> None:
         if self.result is self.original:
@@ -137,19 +142,23 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Region:
 def _overlap_share(
     weight: FloatImage,
     previous: FloatImage,
-    max_weight: FloatImage | np.float32,
+    max_weight: FloatImage,
     alignment: Alignment,
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> FloatImage:
     """Return the new face's share [h, w] of the restored color where earlier faces overlap it; the nearer face is on top."""
-    old = np.divide(previous, max_weight, out=np.zeros_like(previous), where=np.asarray(max_weight) > 0)
-    np.clip(old, 0, 1, out=old)
+    old = np.clip(_ratio(previous, max_weight), 0, 1)
     others = np.minimum.reduce([_center_distance(one, region) for one in neighbors])
     nearer = 1 / (1 + np.exp(STEEPNESS * (_center_distance(alignment, region) - others)))
     on_top = weight * (1 - old * (1 - nearer))
     below = old * (1 - weight * nearer)
     return np.asarray(np.divide(on_top, on_top + below, out=np.zeros_like(weight), where=weight > 0), np.float32)
+
+
+def _ratio(values: FloatImage, whole: FloatImage) -> FloatImage:
+    """Return values / whole; 0 where `whole` is 0."""
+    return np.divide(values, whole, out=np.zeros_like(values), where=whole > 0)
 
 
 def _center_distance(alignment: Alignment, region: Region) -> FloatImage:

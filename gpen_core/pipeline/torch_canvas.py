@@ -29,9 +29,11 @@ class TorchCanvas:
         if canvas.result is canvas.original:  # nothing was pasted yet
             self._result = device_image.samples.clone()
             self._mask = torch.zeros(device_image.samples.shape[:2], device=device_image.device)
+            self._strengths = torch.zeros_like(self._mask)
         else:
             self._result = to_device(canvas.result.pixels[rows], device_image.device).clone()
             self._mask = to_device(canvas.mask[rows], device_image.device).clone()
+            self._strengths = to_device(canvas.strengths[rows], device_image.device).clone()
         self._region_mask = None if canvas.region_mask is None else to_device(canvas.region_mask[rows], device_image.device)
         self._regions: list[Region] = []
 
@@ -44,20 +46,28 @@ class TorchCanvas:
         window = self._device_image.slices(region)
         weight = self._warp_mask(mask, alignment, region, size)
         neighbors = self._canvas.register_overlaps(alignment, region)
-        max_weight: torch.Tensor | float = strength if self._region_mask is None else self._region_mask[window] * strength
-        previous = self._mask[window].clone()
-        share = _overlap_share(weight, previous, max_weight, alignment, neighbors, region) if neighbors else None
-        weight = weight * max_weight
+        limit: torch.Tensor | float = 1.0 if self._region_mask is None else self._region_mask[window]
+        previous, earlier = self._mask[window].clone(), self._strengths[window].clone()
+        mixed: torch.Tensor | float = strength
+        scaled = previous
+        share = None
+        if neighbors:
+            share = _overlap_share(weight, previous, earlier * limit, alignment, neighbors, region)
+            mixed = earlier + share * (strength - earlier)
+            share = _ratio(share * strength, mixed)
+            scaled = previous * _ratio(mixed, earlier)
+        weight = weight * (mixed * limit)
         touched = weight > 0
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[-1]), size).clamp_(0, 1)
         original = self._device_image.rgb(region)
         if share is not None:
             restored = self._mix_overlap(region, original, restored, share, previous)
-            weight = torch.maximum(weight, previous)
+            weight = torch.maximum(weight, scaled)
         # With a weight of 1, the result is exactly the restored value, as in `Canvas.paste`.
         blended = self._device_image.quantize(restored * weight + original * (1 - weight))
         self._result[window] = torch.where(touched[..., None], blended, self._result[window])
         self._mask[window] = torch.where(touched, weight, previous)
+        self._strengths[window] = mixed
         self._regions.append(region)
 
     @property
@@ -82,7 +92,8 @@ class TorchCanvas:
         """Write the pasted regions to the canvas. Do not call `paste` afterwards."""
         for region in self._regions:
             window = self._device_image.slices(region)
-            self._canvas.write_region(region, self._result[window].cpu().numpy(), self._mask[window].cpu().numpy())
+            layers = (one[window].cpu().numpy() for one in (self._result, self._mask, self._strengths))
+            self._canvas.write_region(region, *layers)
 
     def _warp_mask(
         self, mask: torch.Tensor | None, alignment: Alignment, region: Region, size: tuple[int, int]
@@ -106,24 +117,24 @@ class TorchCanvas:
 def _overlap_share(
     weight: torch.Tensor,
     previous: torch.Tensor,
-    max_weight: torch.Tensor | float,
+    max_weight: torch.Tensor,
     alignment: Alignment,
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> torch.Tensor:
     """[h, w]: the weight of the new face where faces overlap, like `blend._overlap_share`."""
-    max_weight = torch.as_tensor(max_weight, dtype=torch.float32, device=weight.device)
-    old = torch.where(
-        max_weight > 0, previous / max_weight.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros_like(previous)
-    )
-    old = old.clamp(0, 1)
+    old = _ratio(previous, max_weight).clamp(0, 1)
     own = _center_distance(alignment, region, weight.device)
     others = torch.stack([_center_distance(one, region, weight.device) for one in neighbors]).amin(0)
     nearer = torch.sigmoid((others - own) * STEEPNESS)
     on_top = weight * (1 - old * (1 - nearer))
     below = old * (1 - weight * nearer)
-    total = on_top + below
-    return torch.where(weight > 0, on_top / torch.where(weight > 0, total, torch.ones_like(total)), torch.zeros_like(total))
+    return torch.where(weight > 0, _ratio(on_top, on_top + below), torch.zeros_like(weight))
+
+
+def _ratio(values: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Return values / whole; 0 where `whole` is 0."""
+    return torch.where(whole > 0, values / whole.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros_like(values))
 
 
 def _center_distance(alignment: Alignment, region: Region, device: torch.device) -> torch.Tensor:

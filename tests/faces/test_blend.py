@@ -42,11 +42,11 @@ RED_AND_GREEN = flat(256, (1, 0, 0)), flat(256, (0, 1, 0))
 
 
 def pair(picture, order=(0, 1), strength=1.0, crops=RED_AND_GREEN, at=(220, 350), masks=None):
-    """Two faces side by side, their squares overlapping."""
+    """Two faces side by side, their squares overlapping. `strength` is of both, or of each."""
     canvas = Canvas(to_image_data(picture))
     alignments = [align_face(helpers.make_face((x, 200), SIDE).landmarks, 256) for x in at]
     for n in order:
-        canvas.paste(crops[n], square_mask() if masks is None else masks[n], alignments[n], strength)
+        canvas.paste(crops[n], square_mask() if masks is None else masks[n], alignments[n], np.broadcast_to(strength, 2)[n])
     return canvas
 
 
@@ -80,6 +80,21 @@ def test_between_two_faces_the_border_is_smooth_and_each_keeps_its_own_middle(dt
     np.testing.assert_allclose(row[near[0]], left[near[0]], atol=0.01 + rounding)
     np.testing.assert_allclose(row[near[1]], right[near[1]], atol=0.01 + rounding)
     np.testing.assert_allclose(results[1, 0], row, atol=1e-5 + rounding)
+
+
+@pytest.mark.parametrize("strengths", [(0.25, 1.0), (1.0, 0.05)])
+def test_each_of_two_faces_keeps_its_own_strength(strengths):
+    """`min_identity` lowers the strength of one face, and in a video a face fades in beside another."""
+    picture = np.zeros((400, 570, 3), np.float32)
+    canvas, swapped = (pair(picture, order, strengths) for order in ((0, 1), (1, 0)))
+    for n, x in enumerate((220, 350)):
+        near = slice(x - SIDE // 4, x + SIDE // 4)
+        one, full = alone(picture, n, strength=strengths), alone(picture, 1 - n).mask[200, near]
+        assert full.max() == 1  # the square of the other face reaches into this one
+        np.testing.assert_allclose(canvas.mask[200, near], one.mask[200, near], atol=0.01)
+        np.testing.assert_allclose(canvas.result.pixels[200, near], one.result.pixels[200, near], atol=0.01)
+    np.testing.assert_allclose(swapped.mask, canvas.mask, atol=1e-5)
+    np.testing.assert_allclose(swapped.result.pixels, canvas.result.pixels, atol=1e-5)
 
 
 def test_the_part_of_two_faces_together_is_the_larger_one():

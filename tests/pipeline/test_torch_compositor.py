@@ -24,14 +24,17 @@ from compositor_backends import (
 
 from gpen_core import Interrupted, RestoreOptions
 from gpen_core.errors import OutOfMemory
+from gpen_core.faces.align import align_face
 from gpen_core.faces.blend import Canvas
+from gpen_core.faces.mask import square_mask
+from gpen_core.images.image import to_image_data
 from gpen_core.network import GPEN
 from gpen_core.pipeline import torch_compositor
 from gpen_core.pipeline.devices import BatchPlan
 from gpen_core.pipeline.inputs import RestoreInput
 from gpen_core.pipeline.model_set import GPENRunner
 from gpen_core.pipeline.torch_canvas import TorchCanvas
-from gpen_core.pipeline.torch_image import DeviceImage
+from gpen_core.pipeline.torch_image import DeviceImage, to_tensor
 
 ONE = [helpers.make_face((160, 130), 90, tilt=12)]
 BESIDE = [
@@ -99,6 +102,23 @@ def test_a_limit(monkeypatch, device):
     region_mask[:, :180] = np.linspace(1, 0.2, 180, dtype=np.float32)
     _, found = check(monkeypatch, device, BESIDE, RestoreInput(make_image(240, 320, "uint8"), region_mask=region_mask))
     assert not found.mask[:, 180:].any() and found.mask[:, :180].any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_overlapping_faces_of_several_strengths(device):
+    image = to_image_data(make_image(240, 320, "float32"))
+    region_mask = np.linspace(1, 0, 320, dtype=np.float32)[None].repeat(240, 0)
+    expected, found = Canvas(image, region_mask), Canvas(image, region_mask)
+    device_canvas = TorchCanvas(found, DeviceImage(image, image.full_region, torch.device(device)))
+    colors, strengths = np.eye(3, dtype=np.float32), (0.25, 1.0, 0.5)
+    for face, color, strength in zip(BESIDE, colors, strengths):
+        crop, alignment = np.broadcast_to(color, (256, 256, 3)).copy(), align_face(face.landmarks, 256)
+        expected.paste(crop, square_mask(), alignment, strength)
+        tensors = (to_tensor(one, torch.device(device)) for one in (crop, square_mask().copy()))
+        device_canvas.paste(*tensors, alignment, strength)
+    device_canvas.close()
+    np.testing.assert_allclose(found.mask, expected.mask, atol=0.01)  # OpenCV 4 rounds places to 1/32 px
+    np.testing.assert_allclose(found.result.pixels, expected.result.pixels, atol=0.01)
 
 
 @pytest.mark.parametrize("device", DEVICES)
