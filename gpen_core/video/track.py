@@ -156,6 +156,7 @@ def select_tracks(
     rate: float = 25.0,
     cuts: Sequence[int] = (),
     frame_count: int | None = None,
+    skipped: Mapping[int, str | None] | None = None,
 ) -> dict[int, str | None]:
     """Return the reason to skip each track by its number, or None for selected tracks.
 
@@ -164,8 +165,9 @@ def select_tracks(
     same person; or one person per shot. `largest` is the person with the largest area, summed over frames. `center` is the
     person with the smallest mean distance from the center; a frame without the face counts as the corner. People visible
     for less than `min_seconds` in total are skipped first. Up to `DEFAULT_MIN_DURATION`, a face that is visible in its whole
-    shot is kept."""
-    reasons: dict[int, str | None] = {track.number: None for track in tracks}
+    shot is kept. `skipped`: other reasons to skip tracks. Those count for the time that a person is visible, but are not
+    selected."""
+    reasons = {track.number: (skipped or {}).get(track.number) for track in tracks}
     shown: dict[int, int] = {}
     for track in tracks:
         shown[track.person] = shown.get(track.person, 0) + len(track)
@@ -198,22 +200,32 @@ def with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
     return {*numbers, *(track.person for track in tracks if track.number in numbers)}
 
 
-def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: str, cuts: Sequence[int]) -> set[int]:
-    """Return the numbers of the tracks of the selected person of each shot."""
+def people_by_shot(tracks: Sequence[Track], cuts: Sequence[int]) -> list[list[list[Track]]]:
+    """Return the tracks of each person of each shot. `cuts` as in `select_tracks`."""
     shots: dict[int, dict[int, list[Track]]] = {}
     for track in tracks:
         shots.setdefault(bisect_right(cuts, track.first), {}).setdefault(track.person, []).append(track)
+    return [list(people.values()) for people in shots.values()]
+
+
+def total_area(group: Sequence[Track]) -> float:
+    """Return the area of a person's boxes, summed over frames."""
+    return float(sum(track.areas.sum() for track in group))
+
+
+def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: str, cuts: Sequence[int]) -> set[int]:
+    """Return the numbers of the tracks of the selected person of each shot."""
     kept: set[int] = set()
-    for people in shots.values():
-        begin = min(track.first for group in people.values() for track in group)
-        frames = 1 + max(track.last for group in people.values() for track in group) - begin
+    for people in people_by_shot(tracks, cuts):
+        begin = min(track.first for group in people for track in group)
+        frames = 1 + max(track.last for group in people for track in group) - begin
 
         def rank(group: Sequence[Track], frames: int = frames) -> float:
             if selection == "largest":
-                return -float(sum(track.areas.sum() for track in group))
+                return -total_area(group)
             return _distance_from_center(group, size, frames)
 
-        kept |= {track.number for track in min(people.values(), key=rank)}
+        kept |= {track.number for track in min(people, key=rank)}
     return kept
 
 

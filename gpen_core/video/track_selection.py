@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +11,7 @@ from ..faces.select import person_reason, size_reason
 from ..options import RestoreOptions, VideoOptions, base_selection, has_wanted_person
 from .analysis import VideoAnalysis
 from .frame_ranges import FrameRanges
-from .track import Track, select_tracks, with_persons
+from .track import Track, people_by_shot, select_tracks, total_area, with_persons
 
 
 def skip_reasons(
@@ -25,8 +24,9 @@ def skip_reasons(
 ) -> dict[int, str | None]:
     """Return the reason to skip each track by its number, or None, see `select_tracks`.
 
-    The size limits apply to the median size of a track, and `max_faces` to each shot. `matches` say which person each
-    track is, if the options have references (see `track_people`). With `ranges`, only tracks in them compete."""
+    The size limits apply to the median size of a track, and `max_faces` to the people of each shot. `matches` say which
+    person each track is, if the options have references (see `track_people`). With `ranges`, only tracks in them
+    compete."""
     tracks, count, selection = analysis.tracks, analysis.frame_count, base_selection(options.faces)
     others: dict[int, str | None] = {}
     if not isinstance(selection, str):
@@ -40,13 +40,11 @@ def skip_reasons(
         if has_wanted_person(options.faces) and not isinstance(selection, str):
             selection = "all"  # `person_reason` has left those with a number and those who are wanted
     tracks = tuple(track for track in tracks if track.number not in others)
+    sizes = {track.number: size_reason(_median_side(track), options) for track in tracks}
     reasons = {
-        **select_tracks(tracks, analysis.size, selection, video.min_duration, rate, analysis.cuts, count),
+        **select_tracks(tracks, analysis.size, selection, video.min_duration, rate, analysis.cuts, count, sizes),
         **others,
     }
-    for track in analysis.tracks:
-        side = float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
-        reasons[track.number] = reasons[track.number] or size_reason(side, options)
     if options.max_faces is not None:
         _skip_smaller(analysis, reasons, options.max_faces)
     if options.strength == 0:
@@ -54,11 +52,14 @@ def skip_reasons(
     return reasons
 
 
+def _median_side(track: Track) -> float:
+    return float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
+
+
 def _skip_smaller(analysis: VideoAnalysis, reasons: dict[int, str | None], max_faces: int) -> None:
-    shots: dict[int, list[Track]] = {}
-    for track in analysis.tracks:
-        if reasons[track.number] is None:
-            shots.setdefault(bisect_right(analysis.cuts, track.first), []).append(track)
-    for tracks in shots.values():
-        for track in sorted(tracks, key=lambda one: -float(one.areas.sum()))[max_faces:]:
-            reasons[track.number] = "not the largest face" if max_faces == 1 else f"not among the {max_faces} largest faces"
+    """Leave the `max_faces` largest people of each shot. A face that was hidden for a while has several tracks."""
+    reason = "not the largest face" if max_faces == 1 else f"not among the {max_faces} largest faces"
+    remaining = [track for track in analysis.tracks if reasons[track.number] is None]
+    for people in people_by_shot(remaining, analysis.cuts):
+        for group in sorted(people, key=total_area, reverse=True)[max_faces:]:
+            reasons.update({track.number: reason for track in group})

@@ -294,6 +294,29 @@ def test_tracks_are_left_alone_by_size_and_number():
     assert set(skip_reasons(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
 
 
+@pytest.mark.parametrize("faces", ["largest", "center"])
+def test_one_face_is_selected_among_those_of_the_right_size(faces):
+    """As in images: a face that is too large or too small does not keep another from being selected."""
+    found = surveyed(track(0, 40.0), track(1, 100.0), track(2, 150.0))
+    sizes = {"max_face_size": 120} if faces == "largest" else {"min_face_size": 60, "max_face_size": 120}
+    reasons = skip_reasons(found, RestoreOptions(faces=faces, **sizes), VideoOptions(), 25)
+    assert [number for number, reason in reasons.items() if reason is None] == [1]
+    assert reasons[2] == "larger than the maximum: 150 px, maximum 120 px"
+
+
+def test_a_face_of_another_size_counts_for_the_time_that_a_person_is_visible():
+    small, large = track(0, 40.0, count=20), replace(track(1, 100.0, first=20, count=5), person=0)
+    video = VideoOptions(min_duration=1.0)
+    assert skip_reasons(surveyed(small, large), RestoreOptions(min_face_size=50), video, 25)[1] is None
+
+
+def test_the_most_faces_of_a_shot_are_people_and_not_tracks():
+    """A face that is hidden for a while gets a new track."""
+    before, after = track(0, 100.0, count=20), replace(track(2, 100.0, first=30, count=20), person=0)
+    reasons = skip_reasons(surveyed(before, track(1, 60.0), after), RestoreOptions(max_faces=1), VideoOptions(), 25)
+    assert reasons == {0: None, 1: "not the largest face", 2: None}
+
+
 def test_a_damaged_survey_is_told(tmp_path):
     survey = surveyed(track(0, 40.0), cuts=(50,))
     assert VideoAnalysis.load(tmp_path) is None
