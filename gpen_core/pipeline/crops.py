@@ -16,7 +16,7 @@ from ..faces.align import Alignment, align_face, crop_face
 from ..faces.blend import Canvas
 from ..faces.face import Face, faces_text
 from ..faces.postprocess import build_mask
-from ..images.image import FloatImage, ImageData
+from ..images.image import FloatImage, ImageData, from_array
 from ..images.resize import resize
 from ..options import RestoreOptions
 from ..progress import Progress, no_progress, pluralize
@@ -122,9 +122,9 @@ def paste_faces(
 ) -> PasteResult:
     """Paste processed crops into their image, or into an enlarged or reduced copy of it.
 
-    `pixels` are the processed crops: float RGB in [0, 1], square, of any size. Pixels of a crop that equal the image change
-    nothing. `crop_masks` [h, w] replace the masks of the crops, and `region_mask` [H, W] is multiplied into each. Raises
-    `InputError` if numbers or shapes do not match."""
+    `pixels` are the processed crops: RGB of 8 or 16 bits or float in [0, 1], square, of any size. Pixels of a crop that
+    equal the image change nothing. `crop_masks` [h, w] replace the masks of the crops, and `region_mask` [H, W] is
+    multiplied into each. Raises `InputError` if numbers, shapes or values do not match."""
     if len(pixels) != len(crops) or (crop_masks is not None and len(crop_masks) != len(crops)):
         counts = pluralize(len(pixels), "crop") + (
             "" if crop_masks is None else f" and {pluralize(len(crop_masks), 'mask')}"
@@ -149,7 +149,8 @@ def _validate_crop(pixels: NDArray[Any]) -> FloatImage:
         raise InputError(f"Expected a square crop [S, S, 3], got {list(pixels.shape)}. Resize crops without cropping them.")
     if not np.isfinite(pixels).all():
         raise InputError("A crop has non-finite values (NaN or infinity). Check how it was processed.")
-    return np.ascontiguousarray(np.clip(pixels[..., :3].astype(np.float32), 0, 1))
+    crop = from_array(pixels)
+    return np.ascontiguousarray(crop.crop_rgb(crop.full_region))
 
 
 def _change_mask(image: ImageData, target: Alignment, crop: FloatImage, size: int) -> FloatImage:

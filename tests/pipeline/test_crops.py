@@ -49,6 +49,17 @@ def test_crops_pasted_back_untouched_change_nothing(cropped, collage, kept):
     assert (pasted.image_data.to_input_type()[pasted.mask == 0] == collage[pasted.mask == 0]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_crops_of_8_and_16_bits_are_scaled_to_their_white(cropped, collage, dtype):
+    white = np.iinfo(dtype).max
+    dark = [np.rint(one * white / 2).astype(dtype) for one in cropped.pixels]
+    expected = paste_faces(collage, cropped.crops, [one.astype(np.float32) / white for one in dark])
+    pasted = paste_faces(collage, cropped.crops, dark)
+    np.testing.assert_allclose(pasted.image_data.pixels, expected.image_data.pixels, atol=1e-6)
+    with pytest.raises(InputError, match="Divide by 255"):
+        paste_faces(collage, cropped.crops, [255 * one for one in cropped.pixels])
+
+
 def test_what_was_changed_is_pasted_and_no_more(cropped, collage):
     edited = [one.copy() for one in cropped.pixels]
     edited[1][50:80, 50:80] = (0, 1, 0)
