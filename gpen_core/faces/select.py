@@ -138,10 +138,11 @@ def person_notes(matches: Sequence[PersonMatch | None], is_image: bool = True) -
     wanted = {n: match for n, match in found.items() if match.wanted_similarity is not None}
     if wanted and not any(match.is_same and not match.is_excluded for match in wanted.values()):
         n, best = max(wanted.items(), key=lambda one: one[1].wanted_similarity or -1.0)
-        notes.append(
-            f"no face is like {best.wanted_name}: the closest is face {n} with {best.wanted_similarity:.2f}, "
-            f"{best.threshold:g} counts as the same person"
-        )
+        closest = f"no face is like {best.wanted_name}: the closest is face {n} with {best.wanted_similarity:.2f}"
+        if (best.wanted_similarity or 0.0) >= best.threshold:  # it is more like a person to leave out
+            notes.append(f"{closest}, but it is left out: {best.text}")
+        else:
+            notes.append(f"{closest}, {best.threshold:g} counts as the same person")
     by_person: dict[str, list[int]] = {}
     for n, match in found.items():
         if match.is_same:

@@ -86,6 +86,14 @@ def test_a_face_that_is_more_like_a_person_left_out_is_left_out(anna, bob):
     assert restored(run([f"like:{anna}", f"not:{bob}"], image)) == [1]
 
 
+def test_the_note_says_that_the_closest_face_is_more_like_a_person_left_out(anna, bob):
+    image = people.photo(people.THREE, [AMBIGUOUS, 4, CARA], people.GROUP)
+    result = run([f"like:{anna}", f"not:{bob}"], image)
+    assert restored(result) == [] and result.faces[0].similarity > 0.363
+    pattern = r"no face is like .*anna\.png: the closest is face 0 with 0\.\d\d, but it is left out: 0\.\d\d like .*bob\.png"
+    assert any(re.match(pattern, note) for note in result.notes), result.notes
+
+
 def test_several_matches_and_uncertain_ones_are_reported_with_their_scores(anna):
     result = run(f"like:{anna}", people.photo(people.THREE, [AMBIGUOUS, ANNA, CARA], people.GROUP))
     (note,) = (note for note in result.notes if "faces are like" in note)
