@@ -145,7 +145,7 @@ def writable_suffix(source: Path, video: VideoOptions) -> str:
 
 
 def raise_if_conflicts(jobs: Iterable[VideoJob]) -> None:
-    """Raise `OptionsError` if a result would overwrite an input or another result."""
+    """Raise `OptionsError` if a result would overwrite an input or another result, or be inside of another."""
     inputs = {same_file_key(job.source) for job in jobs}
     results: dict[str, VideoJob] = {}
     for job in jobs:
@@ -156,3 +156,9 @@ def raise_if_conflicts(jobs: Iterable[VideoJob]) -> None:
         if other is not job:
             both = other.source, job.source
             raise OptionsError(f"{both[0]} and {both[1]} would both become {job.target}. {conflict_advice(*both)}")
+    for key, job in results.items():
+        above = next((results[str(folder)] for folder in Path(key).parents if str(folder) in results), None)
+        if above is not None:
+            raise OptionsError(
+                f"{above.source} would become {above.target}, which is also the folder of {job.target}. Add --suffix _new."
+            )

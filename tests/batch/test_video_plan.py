@@ -116,6 +116,17 @@ def test_the_type_of_an_input_in_its_name_gives_each_its_own():
     assert [out for _, out in names("in", format="png", suffix="_{ext}")] == ["out/a_mov", "out/a_mp4"]
 
 
+def test_frames_of_a_video_do_not_go_into_the_folder_of_those_of_another():
+    files("films/a.mp4", "films/a/b.mp4", "films/c/d.mp4")
+    with pytest.raises(
+        OptionsError, match=r"films/a\.mp4 would become out/a, which is also the folder of out/a/b.*--suffix"
+    ):
+        plan("films", recursive=True, format="png")
+    outputs = ["out/a_new", "out/a/b_new", "out/c/d_new"]
+    assert sorted(out for _, out in names("films", recursive=True, format="png", suffix="_new")) == sorted(outputs)
+    assert ("films/a.mp4", "out/a.mp4") in names("films", recursive=True)
+
+
 def test_a_folder_with_one_video_may_become_a_file():
     files("in/a.mp4")
     assert names("in", out="b.mkv") == [("in/a.mp4", "b.mkv")] and not plan("in", out="b.mkv").is_single
