@@ -22,6 +22,8 @@ IMAGE_SEQUENCE = "images"  # the codec for a folder of frames
 ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
 """The codec that keeps alpha, by the output's suffix."""
 RGB_MATRIX = 0  # the matrix number of RGB
+LIMITED_RANGE_CODECS = ("prores", "mpeg2video", "mpeg4")
+"""Codecs whose videos players take for limited range: they have no tag for it, or FFmpeg does not write it."""
 BITS_PER_PIXEL = 0.3  # for encoders without a known quality option
 MAX_REORDERED_FRAMES = 64  # more than any encoder reorders
 MAX_RATE_DENOMINATOR = 1001  # of an encoder's frame rate; MPEG-4 allows 16 bits
@@ -70,6 +72,18 @@ class Encoding:
         for name, setting in (*self.mastering.encoder_options(self.encoder).items(), *self.container_options):
             options[name] = f"{options[name]}:{setting}" if name in options and name.endswith("-params") else setting
         return options
+
+    @property
+    def is_limited_range(self) -> bool:
+        """Whether the codec has limited range only."""
+        return import_av().Codec(self.encoder, "w").canonical_name in LIMITED_RANGE_CODECS
+
+    @property
+    def bits(self) -> int:
+        """Bits per sample of the encoded frames."""
+        layout = PixelFormat.parse(self.format)
+        assert layout is not None
+        return layout.bits
 
     @property
     def keeps_alpha(self) -> bool:
@@ -253,7 +267,10 @@ def segment_pts_offset(info: VideoInfo) -> int:
 
 
 def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
-    """Write the video's color tags to a codec context. RGB that was converted to YCbCr gets the matrix of the conversion."""
+    """Write the color tags of the encoded frames to a codec context.
+
+    They are the video's. RGB that was converted to YCbCr gets the matrix and the range of the conversion, and so does full
+    range that a codec does not have."""
     colors = info.colors
     made, was = PixelFormat.parse(format_), PixelFormat.parse(info.format)
     assert made is not None and was is not None
@@ -263,6 +280,8 @@ def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
         context.color_range, context.colorspace = LIMITED, BT709
     else:
         context.color_range, context.colorspace = colors.range, colors.matrix
+        if colors.is_full_range and context.codec.canonical_name in LIMITED_RANGE_CODECS:
+            context.color_range = LIMITED
     context.color_primaries, context.color_trc = colors.primaries, colors.transfer
 
 

@@ -163,6 +163,19 @@ class Planes:
             return self
         return Planes(self.arrays[:-1], replace(self.layout, has_alpha=False).name, self.colors)
 
+    def to_limited_range(self, bits: int) -> Planes:
+        """Convert Y Cb Cr of full range to limited range with this bit depth (ITU-T H.273, 8.3)."""
+        had, step = self.layout.bits, 2 ** (bits - 8)
+        arrays = []
+        for number, one in enumerate(self.arrays):
+            if number == self.layout.color_planes:
+                arrays.append(scale_depth(one, had, bits))
+                continue
+            levels, zero, new_zero = (219, 0, 16) if number == 0 else (224, 2 ** (had - 1), 128)
+            scaled = (one.astype(np.float32) - zero) * (levels * step / (2**had - 1)) + new_zero * step
+            arrays.append(np.rint(scaled).astype(np.uint8 if bits == 8 else np.uint16))
+        return Planes(tuple(arrays), replace(self.layout, bits=bits).name, replace(self.colors, range=LIMITED))
+
     @classmethod
     def from_frame(cls, frame: Any, name: str, colors: ColorSpec) -> Planes:
         """Copy a PyAV frame into the planar format `name`."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,8 @@ from .probe import VideoInfo, as_rgb
 from .reader import DecodedFrame
 from .write_errors import recovery_advice
 
+COLOR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
+"""Tags of a frame, from which ProRes takes those of its video. Older versions of PyAV have only the first two."""
 SEGMENT_FORMATS = ("nut", "mov")  # support any time base; together they can hold every codec
 
 
@@ -125,6 +128,8 @@ class _VideoSink:
         if result is not None and mask is not None:
             planes = planes.apply_difference(frame.image, result, mask)
         encoded = to_encoder_frame(planes, self._encoding)
+        for name in filter(partial(hasattr, encoded), COLOR_TAGS):
+            setattr(encoded, name, getattr(self._stream.codec_context, name))
         encoded.pts, encoded.time_base = len(self._timestamps), self._frame_duration
         self._timestamps.append(frame.pts)
         self._mux(self._stream.encode(encoded))
@@ -171,6 +176,8 @@ def image_to_planes(image: ImageData, info: VideoInfo) -> Planes:
 def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
     """Return a PyAV frame in the encoder's format, padded to its size. Alpha is dropped if the format has none."""
     planes = planes if encoding.keeps_alpha else planes.without_alpha()
+    if encoding.is_limited_range and planes.layout.kind == "yuv" and planes.colors.is_full_range:
+        planes = planes.to_limited_range(encoding.bits)
     frame = planes.pad(encoding.size).to_frame()
     if planes.format == encoding.format:
         return frame

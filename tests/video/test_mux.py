@@ -27,6 +27,7 @@ needs_chapters = pytest.mark.skipif(
 needs_attachments = pytest.mark.skipif(
     not hasattr(av.container.OutputContainer, "add_attachment"), reason="this PyAV cannot attach files"
 )
+TAGGED_BY_FRAMES = ("prores",) if hasattr(av.VideoFrame, "color_primaries") else ()  # an older PyAV cannot tag them
 
 
 def through(tmp_path, source, target, codec="auto", start=None, end=None, length=13, progress=None):
@@ -164,7 +165,7 @@ def test_colors_aspect_and_depth_are_kept(tmp_path):
         tags = {"color_range": 1, "colorspace": value, "color_primaries": 9, "color_trc": 18}
         tags["sample_aspect_ratio"] = Fraction(4, 3)
         source = video_files.write_video(tmp_path / "a.mp4", 6, pixels="yuv420p10le", context=tags)
-        for codec in ("auto", "av1", *(("ffv1",) if name == "o.mkv" else ())):
+        for codec in ("auto", "av1", *(("ffv1", *TAGGED_BY_FRAMES) if name == "o.mkv" else ())):
             through(tmp_path, source, tmp_path / name, codec)
             one, other = probe(source), probe(tmp_path / name)
             assert (other.colors, other.bits) == (one.colors, 10), (name, codec)
@@ -195,6 +196,15 @@ def test_full_range_is_kept(tmp_path):
     before, after = through(tmp_path, source, tmp_path / "o.mp4")
     assert probe(tmp_path / "o.mp4").colors.range == 2
     assert video_files.psnr(before[1].image.pixels, after[1].image.pixels) > 38
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("prores", ".mov"), ("mpeg2video", ".mkv"), ("mpeg4", ".mp4")])
+def test_full_range_becomes_limited_for_a_codec_that_has_no_other(tmp_path, codec, suffix):
+    source = video_files.write_video(tmp_path / "a.mp4", 3, pixels="yuvj420p", context={"color_range": 2})
+    before, after = through(tmp_path, source, tmp_path / f"o{suffix}", codec)
+    assert probe(tmp_path / f"o{suffix}").colors.range != 2
+    difference = after[1].image.crop_rgb(after[1].image.full_region) - before[1].image.crop_rgb(before[1].image.full_region)
+    assert np.abs(difference.mean((0, 1))).max() < 1 / 255  # it would be 4 and more
 
 
 @video_files.needs_rotation
