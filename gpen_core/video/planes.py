@@ -49,6 +49,10 @@ PACKED_RGBA = {"bgra": (1, 0, 2, 3), "rgba": (1, 2, 0, 3), "argb": (2, 3, 1, 0),
 LUMA_COEFFICIENTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 LUMA_COEFFICIENTS |= {9: (0.2627, 0.0593)}
 BT709, BT601, UNSPECIFIED, BT2020, BT2020_CONSTANT_LUMINANCE = 1, 6, 2, 9, 10
+CONVERTIBLE_MATRICES = (0, UNSPECIFIED, BT2020_CONSTANT_LUMINANCE, *LUMA_COEFFICIENTS)
+"""FFmpeg 8 refuses frames with other tags, even if it is told which matrix to use."""
+OTHER_COLORS = {8: "YCgCo", 11: "YDzDx", 13: "constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+"""Matrices of colors that are not Y Cb Cr of `LUMA_COEFFICIENTS`."""
 LIMITED, FULL = 1, 2
 MAX_BOXES = 32  # per frame; more changed parts are merged into one box
 SWS_FLAGS = 0x4 | 0x2000 | 0x4000 | 0x40000  # swscale: bicubic, full chroma interpolation, accurate rounding

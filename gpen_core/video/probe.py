@@ -18,7 +18,7 @@ from ..optional_packages import version_guard
 from .containers import AV_TIME_BASE, av_errors, error_reason, import_av, open_input, side_data, to_fraction, to_valid_utf8
 from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
-from .planes import BT709, LIMITED, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
+from .planes import BT709, LIMITED, OTHER_COLORS, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
 
 DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
 SRGB_TRANSFER = 13  # ITU-T H.273, table 3
@@ -160,7 +160,13 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
         stream = _video_stream(path, container)
         _raise_if_hidden_alpha(path, stream)
         raise_if_too_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
-        return _video_info(path, container, stream, *_first_frame(path, container, stream))
+        info = _video_info(path, container, stream, *_first_frame(path, container, stream))
+    if info.colors.matrix in OTHER_COLORS and not info.format.startswith("gbr"):
+        colors = OTHER_COLORS[info.colors.matrix]
+        raise InputError(
+            f"{path} has {colors} colors, which are not supported. Convert the video to BT.709 or BT.2020 first."
+        )
+    return info
 
 
 def _video_stream(path: Path, container: Any) -> Any:

@@ -18,7 +18,7 @@ from ..images.image import ImageData, Pixels
 from .containers import av_errors, error_reason, import_av, open_input
 from .deinterlace import deinterlace
 from .frame_image import MakeImage, convert_now
-from .planes import Planes, scale_depth
+from .planes import CONVERTIBLE_MATRICES, UNSPECIFIED, Planes, scale_depth
 from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,8 @@ class FrameReader:
 
     def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
         info = self.info
+        if frame.colorspace not in CONVERTIBLE_MATRICES:
+            frame.colorspace = UNSPECIFIED
         planes = Planes.from_frame(frame, info.decoded_format, info.colors).apply_orientation(info.orientation)
         return DecodedFrame(number, pts, info.seconds_at(pts), self.make_image(frame, planes, info), planes)
 

@@ -32,6 +32,13 @@ def test_ten_bits_and_color_tags(tmp_path):
     assert (film.colors.range, film.colors.matrix, film.colors.primaries, film.colors.transfer) == (1, 9, 9, 16)
 
 
+@pytest.mark.parametrize(("matrix", "colors"), [(8, "YCgCo"), (14, "ICtCp")])
+def test_colors_that_would_become_others_are_refused(tmp_path, matrix, colors):
+    path = video_files.write_video(tmp_path / "a.mkv", 1, codec="ffv1", pixels="yuv444p", context={"colorspace": matrix})
+    with pytest.raises(InputError, match=rf"a\.mkv has {colors} colors, which are not supported\. Convert the video"):
+        probe(path)
+
+
 def test_pixels_that_are_not_square(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 3, context={"sample_aspect_ratio": Fraction(4, 3)}))
     assert film.sample_aspect_ratio == Fraction(4, 3) and film.size == (96, 64)

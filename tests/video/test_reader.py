@@ -62,6 +62,15 @@ def test_the_image_is_what_was_encoded(tmp_path):
         assert video_files.psnr(read.image.pixels, source) > 45
 
 
+def test_a_rare_matrix_is_read_like_an_unspecified_one(tmp_path):
+    given = {"codec": "ffv1", "count": 1}
+    plain = video_files.write_video(tmp_path / "plain.mkv", **given)
+    tagged = video_files.write_video(tmp_path / "tagged.mkv", context={"colorspace": 12}, **given)
+    assert probe(tagged).colors.matrix == 12
+    (one,), (other,) = (list(FrameReader(probe(path)).frames()) for path in (plain, tagged))
+    assert np.array_equal(one.image.pixels, other.image.pixels)
+
+
 def test_ten_bits_are_an_image_of_sixteen(tmp_path):
     path = video_files.write_video(tmp_path / "a.mkv", 3, codec="ffv1", pixels="yuv420p10le")
     frames = list(FrameReader(probe(path)).frames())
