@@ -278,6 +278,8 @@ def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
         context.color_range, context.colorspace = FULL, RGB_MATRIX
     elif was.kind == "gbrp":
         context.color_range, context.colorspace = LIMITED, BT709
+    elif made.kind == "gray" and (was.kind != "gray" or colors.range not in (LIMITED, FULL)):
+        context.color_range, context.colorspace = FULL, colors.matrix  # which FFmpeg takes gray for
     else:
         context.color_range, context.colorspace = colors.range, colors.matrix
         if colors.is_full_range and context.codec.canonical_name in LIMITED_RANGE_CODECS:

@@ -207,6 +207,14 @@ def test_full_range_becomes_limited_for_a_codec_that_has_no_other(tmp_path, code
     assert np.abs(difference.mean((0, 1))).max() < 1 / 255  # it would be 4 and more
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_gray_is_as_bright_as_before(tmp_path, codec):
+    source = video_files.write_video(tmp_path / "a.mkv", 3, codec="ffv1", pixels="gray")
+    before, after = through(tmp_path, source, tmp_path / "o.mp4", codec)
+    assert probe(tmp_path / "o.mp4").colors.range == 2
+    assert video_files.psnr(before[1].image.pixels, after[1].image.pixels) > 38
+
+
 @video_files.needs_rotation
 def test_a_turned_video_is_shown_as_before(tmp_path):
     source = video_files.write_video(tmp_path / "a.mp4", 6, rotation=(90,), sound="aac")
