@@ -24,6 +24,7 @@ from .job import ImageJob
 from .locations import Location, parse_location
 from .output_names import OutputSpec, check_in_place, conflict_advice, output_naming
 from .paired_files import PairedFiles
+from .read_files import ReadFiles
 from .sources import InputItem
 
 BATCH_ROWS = 10_000  # rows
@@ -41,11 +42,11 @@ class JobPlan:
     """The jobs of a run: a collection of `ImageJob` in the order of the inputs, each image once.
 
     It assigns to each image its output, and its image before a swap, background and mask. These are files, or folders of
-    files with the same names. The constructor raises `OptionsError` if a result would overwrite an input or another
-    result, and `OutputError` if the disk is full. Use it from one thread at a time, and close it."""
+    files with the same names. The constructor raises `OptionsError` if a result would overwrite an input, one of the files
+    `read` or another result, and `OutputError` if the disk is full. Use it from one thread at a time, and close it."""
 
-    def __init__(self, items: Iterable[InputItem], spec: OutputSpec) -> None:
-        self._spec = spec
+    def __init__(self, items: Iterable[InputItem], spec: OutputSpec, read: ReadFiles | None = None) -> None:
+        self._spec, self._read = spec, read or ReadFiles()
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
             with _convert_database_errors():
@@ -71,11 +72,17 @@ class JobPlan:
         for one in paired_files:
             one.check(self._count)
         rows = self._database.execute("SELECT source, below, number FROM jobs")
-        results = ((_digest(keys.key_for(self._target(*texts))), RESULT, number) for *texts, number in rows)
+        results = ((_digest(self._result_key(self._target(*texts), keys)), RESULT, number) for *texts, number in rows)
         self._database.executemany("INSERT INTO keys VALUES (?, ?, ?)", results)
         self._database.execute("COMMIT")
         if not spec.in_place:
             self._raise_if_conflicts()
+
+    def _result_key(self, target: str, keys: FileKeyMap) -> str:
+        key = keys.key_for(target)
+        if not self._spec.in_place:
+            self._read.raise_if_overwritten(target, key)
+        return key
 
     def _insert(self, chunk: list[tuple[int, InputItem]], paired_files: tuple[PairedFiles, ...], keys: FileKeyMap) -> None:
         jobs, inputs = [], []
@@ -121,9 +128,14 @@ class JobPlan:
         """Raise `OptionsError` if the report would overwrite an image or is a folder."""
         if is_folder(report):
             raise OptionsError(f"The report {report} is a folder. Choose a file, such as {report / 'report.json'}.")
-        key = _digest(same_file_key(report))
-        if self._database.execute("SELECT 1 FROM keys WHERE key = ?", (key,)).fetchone() is not None:
+        if self.has(report):
             raise OptionsError(f"The report {report} would overwrite an image. Choose another file.")
+        self._read.raise_if_overwritten(report, same_file_key(report), "Choose another --report.")
+
+    def has(self, path: Path) -> bool:
+        """Whether a path is that of an input, a paired file or a result."""
+        row = self._database.execute("SELECT 1 FROM keys WHERE key = ?", (_digest(same_file_key(path)),)).fetchone()
+        return row is not None
 
     def check_outputs(self) -> None:
         """Check the outputs before any work is done.

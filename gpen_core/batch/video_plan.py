@@ -17,6 +17,7 @@ from ..video.containers import INPUT_SUFFIXES, OUTPUT_FORMATS
 from .file_keys import same_file_key
 from .locations import Url, parse_location
 from .output_names import conflict_advice, expand_suffix
+from .read_files import ReadFiles
 from .sources import InputItem, Sources
 
 FRAMES = "png"
@@ -57,12 +58,13 @@ class VideoPlan:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """See `Sources.left_out`."""
 
-    def check_report(self, report: Path) -> None:
-        """Raise `OptionsError` if the report would overwrite a video or is a folder."""
+    def check_report(self, report: Path, read: ReadFiles) -> None:
+        """Raise `OptionsError` if the report would overwrite a video or one of the files `read`, or is a folder."""
         if is_folder(report):
             raise OptionsError(f"The report {report} is a folder. Choose a file, such as {report / 'report.json'}.")
         if same_file_key(report) in {same_file_key(path) for job in self.jobs for path in (job.source, job.target)}:
             raise OptionsError(f"The report {report} would overwrite the video. Choose another file.")
+        read.raise_if_overwritten(report, same_file_key(report), "Choose another --report.")
 
 
 def plan_videos(sources: Sources, spec: VideoOutputSpec, video: VideoOptions) -> VideoPlan:
@@ -85,7 +87,7 @@ def plan_videos(sources: Sources, spec: VideoOutputSpec, video: VideoOptions) ->
         plan = VideoPlan((VideoJob(Path(items[0].source), spec.out),), True)
     else:
         plan = VideoPlan(tuple(_job(item, spec, len(items), video) for item in items), False, sources.left_out)
-        raise_if_conflicts(plan.jobs)
+        raise_if_conflicts(plan.jobs, ReadFiles(job.source for job in plan.jobs))
     check_folder_writable(plan.jobs[0].target.parent)
     return plan
 
@@ -144,14 +146,12 @@ def writable_suffix(source: Path, video: VideoOptions) -> str:
         return FALLBACK_SUFFIX
 
 
-def raise_if_conflicts(jobs: Iterable[VideoJob]) -> None:
-    """Raise `OptionsError` if a result would overwrite an input or another result, or be inside of another."""
-    inputs = {same_file_key(job.source) for job in jobs}
+def raise_if_conflicts(jobs: Iterable[VideoJob], read: ReadFiles) -> None:
+    """Raise `OptionsError` if a result would overwrite one of the files `read` or another result, or be inside of another."""
     results: dict[str, VideoJob] = {}
     for job in jobs:
         key = same_file_key(job.target)
-        if key in inputs:
-            raise OptionsError(f"{job.target} is an input and would be overwritten. Choose another -o.")
+        read.raise_if_overwritten(job.target, key)
         other = results.setdefault(key, job)
         if other is not job:
             both = other.source, job.source

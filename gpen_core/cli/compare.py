@@ -14,6 +14,7 @@ from .arguments import (
     options_from_args,
 )
 from .progress_display import progress_reporter
+from .read_files import read_files
 from .report_text import pixels_text, seconds_text
 from .terminal import print_summary
 
@@ -41,7 +42,6 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _compare(args: argparse.Namespace) -> int:
     from ..batch.file_keys import same_file_key
-    from ..errors import OptionsError
     from ..files.atomic_write import write_bytes
     from ..images import codecs, formats
     from ..images.image import from_array
@@ -54,8 +54,7 @@ def _compare(args: argparse.Namespace) -> int:
     start = time.monotonic()
     options = options_from_args(args)
     choices = CompareGrid(_split_list(args.models), _parse_strengths(args.strengths), _split_list(args.mask_types))
-    if same_file_key(args.output) == same_file_key(args.photo):
-        raise OptionsError(f"{args.output} is the input image. Choose another file for the sheet.")
+    read_files(args, options, args.photo).raise_if_overwritten(args.output, same_file_key(args.output))
     format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..options import RestoreOptions
 from .arguments import (
@@ -14,8 +14,12 @@ from .arguments import (
     parse_local_path,
 )
 from .progress_display import progress_reporter
+from .read_files import read_files
 from .restore import load_restorer
 from .terminal import print_summary
+
+if TYPE_CHECKING:
+    from ..batch.read_files import ReadFiles
 
 SUFFIX = ".png"
 HELP = "write an image of each step: detection, crops, network, masks, result"
@@ -53,7 +57,7 @@ def _explain(args: argparse.Namespace) -> int:
     from ..tools.explain import render_stages
 
     options = options_from_args(args)
-    _check_output_dir(args.photo, args.output)
+    _check_output_dir(args.output, read_files(args, options, args.photo))
     encoded = codecs.read(args.photo)
     restorer = load_restorer(args, options)
     with progress_reporter(args) as progress:
@@ -70,14 +74,14 @@ def _explain(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output_dir(source: Path, folder: Path) -> None:
-    """Raise `OptionsError` if an image of a step would overwrite the input, whatever number of faces is found.
+def _check_output_dir(folder: Path, read: ReadFiles) -> None:
+    """Raise `OptionsError` if an image of a step would overwrite one of the files `read`, whatever number of faces is found.
 
-    It checks the files in the folder, because a link there may have a step's name and lead to the input."""
+    It checks the files in the folder, because a link there may have a step's name and lead to an input."""
     from ..batch.file_keys import same_file_key
-    from ..errors import OptionsError, OutputError
+    from ..errors import OutputError
     from ..files.path_checks import is_folder
-    from ..tools.explain import STAGE_NAME_PATTERN
+    from ..tools.explain import FIRST_STAGE, STAGE_NAME_PATTERN
 
     try:
         existing = (
@@ -85,8 +89,6 @@ def _check_output_dir(source: Path, folder: Path) -> None:
         )  # names may be case-insensitive
     except OSError as error:
         raise OutputError(f"{folder} cannot be read: {error.strerror or error}. Choose another folder.") from error
-    for name in existing:
-        path = folder / name
-        is_stage = name.endswith(SUFFIX) and STAGE_NAME_PATTERN.fullmatch(name.removesuffix(SUFFIX))
-        if is_stage and same_file_key(path) == same_file_key(source):
-            raise OptionsError(f"{path} is the input image. Choose another folder.")
+    for name in (f"{FIRST_STAGE}{SUFFIX}", *existing):
+        if name.endswith(SUFFIX) and STAGE_NAME_PATTERN.fullmatch(name.removesuffix(SUFFIX)):
+            read.raise_if_overwritten(folder / name, same_file_key(folder / name))

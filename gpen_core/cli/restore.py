@@ -26,6 +26,7 @@ from .arguments import (
 from .exit_status import exit_status
 from .imports import without_garbage_collection
 from .progress_display import NONE, ProgressReporter, progress_reporter
+from .read_files import read_files
 from .terminal import printable
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip-existing", action="store_true", help="skip images whose output already exists, to resume a run")
     add_output_arguments(files)
     add_device_arguments(parser)
-    helps = {"faces": FACES_HELP}
-    add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale", helps=helps)
+    add_option_arguments(parser, RestoreOptions, "selection", "detection", "look", "upscale", helps={"faces": FACES_HELP})
     add = parser.add_argument_group("files that guide the restoration").add_argument
     add(
         "--boxes",
@@ -204,7 +204,7 @@ def _restore(args: argparse.Namespace) -> int:
         raise OptionsError("No input is given. Name images or folders, or use --input-list FILE.")
     out = None if args.output is None else args.output.location
     sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out)
-    with JobPlan(sources, _output_spec(args)) as plan:
+    with JobPlan(sources, _output_spec(args), read_files(args, options)) as plan:
         plan.check_outputs()
         if args.report is not None:
             plan.check_report(args.report)

@@ -19,6 +19,7 @@ from .arguments import (
     parse_local_path,
     parse_seconds,
 )
+from .read_files import read_files
 from .restore import add_input_list, check_workers
 
 DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
@@ -144,11 +145,11 @@ def _parse_bitrate(text: str) -> int:
 def _video(args: argparse.Namespace) -> int:
     from ..batch.input_kinds import VIDEOS
     from ..batch.sources import Sources
-    from ..batch.video_plan import VideoOutputSpec, plan_videos
+    from ..batch.video_plan import VideoOutputSpec, plan_videos, raise_if_conflicts
     from ..pipeline.operations import require_restoration
     from ..weights.catalog import find_operation
     from .video_preview import preview_videos
-    from .video_run import run_videos
+    from .video_run import region_masks_of, run_videos
 
     options = options_from_args(args)
     video = VideoOptions.from_mapping(vars(args))
@@ -159,10 +160,13 @@ def _video(args: argparse.Namespace) -> int:
     out = args.output.location
     sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out, kind=VIDEOS)
     plan = plan_videos(sources, VideoOutputSpec(out, args.output.is_folder, args.format, args.suffix), video)
+    masks = (mask for job in plan.jobs for mask in region_masks_of(job, args.region_mask, plan))
+    read = read_files(args, options, *(job.source for job in plan.jobs), *masks)
     if args.preview is not None:
         if args.tracks is not None:
             raise OptionsError("--preview does not use --tracks. Remove one of them.")
-        return preview_videos(args, options, video, plan)
+        return preview_videos(args, options, video, plan, read)
+    raise_if_conflicts(plan.jobs, read)
     if args.report is not None:
-        plan.check_report(args.report)
+        plan.check_report(args.report, read)
     return run_videos(args, options, video, plan)

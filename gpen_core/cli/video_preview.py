@@ -17,13 +17,18 @@ from .terminal import print_input_error, print_summary
 from .video_run import OF_THE_RUN, region_mask_for
 
 if TYPE_CHECKING:
+    from ..batch.read_files import ReadFiles
     from ..batch.video_plan import VideoJob, VideoPlan
     from ..options import RestoreOptions, VideoOptions
     from ..pipeline.restorer import FaceRestorer
 
 
-def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: VideoOptions, plan: VideoPlan) -> int:
-    """Write the preview of each video and return the exit status. The error of the only named video is raised."""
+def preview_videos(
+    args: argparse.Namespace, options: RestoreOptions, video: VideoOptions, plan: VideoPlan, read: ReadFiles
+) -> int:
+    """Write the preview of each video and return the exit status. The error of the only named video is raised.
+
+    Raises `OptionsError` if a preview would overwrite one of the files `read`."""
     from ..batch.video_plan import raise_if_conflicts, raise_if_unmatched
     from ..video.check_video import check_video, probe_video
     from ..video.region_mask import open_region_mask
@@ -32,7 +37,7 @@ def preview_videos(args: argparse.Namespace, options: RestoreOptions, video: Vid
     if not is_clip and args.preview < 1:
         raise OptionsError(f"--preview is {args.preview}; expected a number of frames such as 8, or seconds such as 10s.")
     jobs = [replace(job, target=_clip_target(job, video) if is_clip else _sheet_target(job.target)) for job in plan.jobs]
-    raise_if_conflicts(jobs)
+    raise_if_conflicts(jobs, read)
     errors: Counter[type[BaseException]] = Counter()
     readable = []
     for job in jobs:

@@ -311,14 +311,19 @@ def region_mask_for(job: VideoJob, path: Path | None, plan: VideoPlan) -> Path |
     """Return the region mask of a video: that of its name if a folder is given for several videos.
 
     Raises `InputError` if the folder has no mask for it, or several."""
-    if path is None or plan.is_single or not is_folder(path):
-        return path
-    stem = job.source.name if is_folder(job.source) else job.source.stem
-    try:
-        found = sorted(one for one in path.iterdir() if stem == (one.name if is_folder(one) else one.stem))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if len(found) != 1:
+    found = region_masks_of(job, path, plan)
+    if path is not None and len(found) != 1:
         names = ", ".join(one.name for one in found) or "none"
         raise InputError(f"{job.source} needs one mask of its name in {path}, but there is {names}. Add or remove masks.")
-    return found[0]
+    return found[0] if found else None
+
+
+def region_masks_of(job: VideoJob, path: Path | None, plan: VideoPlan) -> list[Path]:
+    """Return the files that may be the region mask of a video. Raises `InputError` if the folder cannot be read."""
+    if path is None or plan.is_single or not is_folder(path):
+        return [] if path is None else [path]
+    stem = job.source.name if is_folder(job.source) else job.source.stem
+    try:
+        return sorted(one for one in path.iterdir() if stem == (one.name if is_folder(one) else one.stem))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -25,7 +25,8 @@ MAX_SHEET_ROWS = 20
 """Maximum number of faces on the sheet. Every face also has its own images."""
 TINT_OPACITY = 0.5
 """Opacity of the color that marks the mask of a restored face."""
-STAGE_NAME_PATTERN = re.compile(r"1-found|2-squares|3-face-\d+-(cut|restored|mask)|4-mask|5-result|6-sheet")
+FIRST_STAGE = "1-found"
+STAGE_NAME_PATTERN = re.compile(rf"{FIRST_STAGE}|2-squares|3-face-\d+-(cut|restored|mask)|4-mask|5-result|6-sheet")
 """Matches the names of all stages."""
 SHEET_COLUMNS = ("input", "network output", "mask (blue)", "result")
 
@@ -57,7 +58,7 @@ def render_stages(image: ImageData, result: RestoreResult, options: RestoreOptio
     restored_faces = _restored_faces(result, options)
     before, mask = to_rgb8(image), from_array(result.mask)
     yield PipelineStage(
-        "1-found", draw_faces(before, result.faces), "bounding boxes, landmarks and face numbers; orange: skipped"
+        FIRST_STAGE, draw_faces(before, result.faces), "bounding boxes, landmarks and face numbers; orange: skipped"
     )
     squares = {number: (face, alignment) for number, face, alignment, _ in restored_faces}
     yield PipelineStage(

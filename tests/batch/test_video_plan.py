@@ -8,6 +8,7 @@ from PIL import Image
 
 from gpen_core import InputError, OptionsError, OutputError, VideoOptions
 from gpen_core.batch.input_kinds import VIDEOS
+from gpen_core.batch.read_files import ReadFiles
 from gpen_core.batch.sources import Sources
 from gpen_core.batch.video_plan import VideoOutputSpec, plan_videos
 from gpen_core.options import VIDEO_FORMATS
@@ -158,4 +159,4 @@ def test_a_report_that_would_be_in_the_way():
     files("a.mp4", "b.mp4")
     for report in ("a.mp4", "out/b.mp4"):
         with pytest.raises(OptionsError, match="would overwrite the video"):
-            plan("a.mp4", "b.mp4").check_report(Path(report))
+            plan("a.mp4", "b.mp4").check_report(Path(report), ReadFiles())

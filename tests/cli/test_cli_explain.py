@@ -55,7 +55,7 @@ def test_the_photograph_itself_is_never_overwritten(explain, face, tmp_path, nam
     photo = face.rename(tmp_path / f"{name}.png")
     before = photo.read_bytes()
     ran = explain(photo, "-o", tmp_path)
-    assert ran.status == 2 and f"{photo} is the input image" in ran.err
+    assert ran.status == 2 and f"{photo} is an input and would be overwritten" in ran.err
     assert photo.read_bytes() == before and file_names(tmp_path) == [photo.name] and ran.out == ""
 
 
@@ -67,7 +67,7 @@ def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, fac
     before = face.read_bytes()
     for photo, folder in ((face, way), (face, other), (other / "5-result.png", way)):
         ran = explain(photo, "-o", folder)
-        assert ran.status == 2 and f"{folder / '5-result.png'} is the input image" in ran.err
+        assert ran.status == 2 and f"{folder / '5-result.png'} is an input and would be" in ran.err
         assert face.read_bytes() == before and file_names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
 
 

@@ -159,7 +159,7 @@ def test_options_that_cannot_be_are_refused_before_anything_is_loaded(video, fil
         ("out.txt", 2, ".txt files cannot be written. Available: .mp4"),
         ("out.webm", 3, r"A .webm file cannot hold video encoded with libx264"),
         ("out.avi", 3, "A .avi file cannot hold stream 2 (subtitle, "),
-        ("film.mkv", 2, "is the input video"),
+        ("film.mkv", 2, "is an input and would be overwritten"),
         ("file", 2, "is a file, but an output without a suffix is a folder of images"),
     ],
 )
