@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,25 +73,27 @@ def _detect(args: argparse.Namespace) -> int:
     images = [text for text in args.inputs if not detect_video.is_video(text)]
     load = cache(partial(_load_detector, args))
     errors, total = Counter[type[BaseException]](), len(videos)
-    if videos:
-        errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options)
-    if images:
-        try:
-            image_errors, image_count = _detect_images(args, images, load, options)
-        except InputError as error:  # the arguments mean no image
-            if not videos:
-                raise
-            sys.stderr.write(printable(f"gpen: {error}\n"))
-            image_errors, image_count = Counter([type(error)]), 1
-        errors, total = errors + image_errors, total + image_count
+    with ExitStack() as stack:
+        todo = None
+        if images:
+            total += 1
+            try:
+                todo = stack.enter_context(_plan_images(args, images))
+                total += len(todo) - 1
+            except InputError as error:  # the arguments mean no image
+                if not videos:
+                    raise
+                sys.stderr.write(printable(f"gpen: {error}\n"))
+                errors[type(error)] += 1
+        if videos:
+            errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options, todo)
+        if todo is not None:
+            errors += _detect_images(args, images, load, options, todo)
     return exit_status(errors, total)
 
 
-def _detect_images(
-    args: argparse.Namespace, inputs: Sequence[str], load: Callable[[], Detector], options: RestoreOptions
-) -> tuple[Counter[type[BaseException]], int]:
-    """List the faces of the images, and return the failed ones by their errors, and the number of all."""
-    from ..batch.input_check import find_unreadable
+def _plan_images(args: argparse.Namespace, inputs: Sequence[str]) -> JobPlan:
+    """Return the images and their outputs. Raises `InputError` if there is none."""
     from ..batch.job_plan import JobPlan
     from ..batch.output_names import OutputSpec
     from ..batch.sources import Sources
@@ -100,15 +103,25 @@ def _detect_images(
     )
     out = args.output
     spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
-    with JobPlan(sources, spec) as todo:
-        if not todo:
-            raise InputError(sources.no_images_text())
-        unreadable = find_unreadable(todo, {str(parse_location(one)) for one in inputs})
-        for error in unreadable.values():
-            sys.stderr.write(printable(f"gpen: {error}\n"))
-        if len(unreadable) == len(todo):  # do not load or download anything
-            return Counter(map(type, unreadable.values())), len(todo)
-        return _list_all(args, load(), options, todo, unreadable)
+    todo = JobPlan(sources, spec)
+    if not todo:
+        todo.close()
+        raise InputError(sources.no_images_text())
+    return todo
+
+
+def _detect_images(
+    args: argparse.Namespace, inputs: Sequence[str], load: Callable[[], Detector], options: RestoreOptions, todo: JobPlan
+) -> Counter[type[BaseException]]:
+    """List the faces of the images, and return the failed ones by their errors."""
+    from ..batch.input_check import find_unreadable
+
+    unreadable = find_unreadable(todo, {str(parse_location(one)) for one in inputs})
+    for error in unreadable.values():
+        sys.stderr.write(printable(f"gpen: {error}\n"))
+    if len(unreadable) == len(todo):  # do not load or download anything
+        return Counter(map(type, unreadable.values()))
+    return _list_all(args, load(), options, todo, unreadable)
 
 
 def _begin_listing(
@@ -157,7 +170,7 @@ def _list_all(
     options: RestoreOptions,
     todo: JobPlan,
     unreadable: Mapping[str, InputError],
-) -> tuple[Counter[type[BaseException]], int]:
+) -> Counter[type[BaseException]]:
     from ..batch.local import attempt
     from ..pipeline.report import OutcomeCounts
 
@@ -184,7 +197,7 @@ def _list_all(
             show.summarize(f"{pluralize(len(todo), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}")
         if listing is not None:
             listing.write(show)
-    return counts.errors, counts.total
+    return counts.errors
 
 
 def _detect_one(

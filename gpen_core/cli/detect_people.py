@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
@@ -20,6 +20,7 @@ from .terminal import input_error_text
 
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
+    from ..batch.job_plan import JobPlan
     from ..batch.locations import Location
     from ..faces.detection.retinaface import Detector
     from ..faces.face import Face
@@ -41,6 +42,15 @@ def as_sentence(note: str) -> str:
 def detect_one(detector: Detector, options: RestoreOptions, image: ImageData) -> Sequence[Face]:
     """Detect the faces of an image."""
     return detector.detect([image], options)[0]
+
+
+def raise_if_deleted(jobs: JobPlan, folder: Path, name: str) -> None:
+    """Raise `OptionsError` if an input is one of the faces that a page with this name would delete."""
+    from .people_page import old_faces
+
+    for path in old_faces(folder, name):
+        if jobs.has(path):
+            raise OptionsError(f"{path} is an input and would be overwritten. Choose another -o.")
 
 
 @dataclass(eq=False)
@@ -87,8 +97,9 @@ class PeopleListing:
     def add_failed(self, source: Location, error: Exception) -> None:
         self.failed.append({"file": str(source), "error": str(error)})
 
-    def check_outputs(self, jobs: Iterable[ImageJob]) -> None:
-        """Raise `OptionsError` if an image would be written among the faces of the people."""
+    def check_outputs(self, jobs: JobPlan) -> None:
+        """Raise `OptionsError` if an image would be written among the faces of the people, or is one to be deleted."""
+        raise_if_deleted(jobs, self.folder, NAME)
         top = self.folder / NAME
         for job in jobs:
             if top in PurePath(str(job.target)).parents:

@@ -17,12 +17,13 @@ from ..errors import InputError, OptionsError, OutOfMemory, OutputError
 from ..files.path_checks import exists, is_folder
 from ..options import RestoreOptions, VideoOptions
 from ..progress import pluralize
-from .detect_people import as_sentence, detect_one
+from .detect_people import as_sentence, detect_one, raise_if_deleted
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import clock_text, pixels_text
 from .terminal import print_input_error
 
 if TYPE_CHECKING:
+    from ..batch.job_plan import JobPlan
     from ..faces.detection.retinaface import Detector
     from ..pipeline.identity_models import IdentityModels
     from ..video.people import Person, VideoPeople
@@ -58,16 +59,21 @@ def list_people(
     load_detector: Callable[[], Detector],
     load_identity: Callable[[Detector], IdentityModels],
     options: RestoreOptions,
+    images: JobPlan | None,
 ) -> Counter[type[BaseException]]:
     """Print the people of each video, and return the failed videos by their errors.
 
-    With an output, write a page of the people, and the tracks for `gpen video`."""
+    With an output, write a page of the people, and the tracks for `gpen video`. Raises `OptionsError` if that would delete
+    one of the `images`, which are listed later."""
     from ..video.check_video import probe_video
 
     video = VideoOptions.from_mapping(vars(args))
     folder = _output_folder(args)
     if folder is not None:
         _raise_if_same_page(videos, folder)
+        if images is not None:
+            for path in videos:
+                raise_if_deleted(images, folder, _page_name(path))
     errors: Counter[type[BaseException]] = Counter()
     readable = []
     for path in videos:

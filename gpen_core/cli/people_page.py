@@ -156,10 +156,23 @@ def _url(path: str) -> str:
     return quote(os.fsencode(path))
 
 
+def old_faces(folder: Path, name: str) -> list[Path]:
+    """Return the faces of an earlier page, which a new `PeoplePage` deletes. Empty if a folder cannot be read."""
+    try:
+        folders = _face_folders(folder / name)
+        return [file for one in folders for file in _children(one) if FACE_FILES.fullmatch(file.name)]
+    except OSError:  # deleting them raises it
+        return []
+
+
+def _face_folders(top: Path) -> list[Path]:
+    return [*(one for one in _children(top) if one.name.isdecimal() and one.is_dir()), top]
+
+
 def _delete_faces(top: Path) -> list[str]:
     """Delete the faces of an earlier page, and return the names of the folders of people that have other files."""
     others = []
-    for folder in (*(one for one in _children(top) if one.name.isdecimal() and one.is_dir()), top):
+    for folder in _face_folders(top):
         files = _children(folder)
         for file in files:
             if FACE_FILES.fullmatch(file.name):

@@ -1,5 +1,6 @@
 """No command overwrites a file that it reads, whichever argument names it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,16 @@ def test_a_file_that_an_option_names_is_never_overwritten(gpen, models, command,
     before = contents()
     ran = gpen(*command.split(), "--models-dir", models, "--offline")
     assert ran.status == 2 and says in ran.err and contents() == before
+
+
+def test_faces_of_an_earlier_page_are_not_deleted_if_they_are_inputs(gpen, models):
+    arguments = ("--detector", "retinaface_mobile0.25", "--models-dir", models, "--device", "cpu", "--offline")
+    for page in ("people", "film.mkv.people"):
+        folder = Path("out") / page / "0"
+        folder.mkdir(parents=True)
+        shutil.copy("anna.jpg", folder / "gpen-face-0.jpg")
+    before = contents()
+    for inputs in (["out/people/0"], ["film.mkv", "out/film.mkv.people/0"]):
+        ran = gpen("detect", *inputs, "-o", "out", *arguments)
+        assert ran.status == 2 and f"gpen-face-0.jpg {OVERWRITTEN}" in ran.err and contents() == before
+    assert gpen("detect", "photo.png", "anna.jpg", "-o", "out", *arguments).status == 0  # a new page
