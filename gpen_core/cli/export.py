@@ -41,10 +41,12 @@ def _export(args: argparse.Namespace) -> int:
     output: Path = args.output
     if output.suffix.lower() != ".onnx":
         raise OptionsError(f"The output must be an .onnx file, got {output}.")
+    from ..batch.file_keys import same_file_key
+    from ..batch.read_files import ReadFiles
     from ..network import validate_state_dict
     from ..optional_packages import require
     from ..weights.download_options import DownloadOptions
-    from ..weights.folders import models_dirs
+    from ..weights.folders import models_dirs, resolve_path
     from ..weights.name_check import MODEL, check_name
     from ..weights.onnx_export import export
     from ..weights.store import Store
@@ -55,6 +57,8 @@ def _export(args: argparse.Namespace) -> int:
     require("onnx")  # before anything is downloaded
     store = Store(models_dirs(args.models_dir), DownloadOptions.from_environment(offline=args.offline))
     check_name(args.model, MODEL, store.folders)
+    if isinstance(path := resolve_path(args.model, store.folders), Path):
+        ReadFiles([path]).raise_if_overwritten(output, same_file_key(output))
     with progress_reporter(args) as progress:
         state_dict, config = store.load(args.model, build, progress)
     error = export(state_dict, config, output, args.half, args.batch)

@@ -31,6 +31,13 @@ def test_what_is_missing_is_told_before_anything_is_downloaded(gpen, tmp_path, m
     assert ran.status == 1 and "The package onnx, which writes ONNX files, is not installed." in ran.err
 
 
+def test_the_network_itself_is_never_overwritten(gpen, tmp_path):
+    (tmp_path / "mine.onnx").write_bytes(b"weights")
+    for name in ("mine.onnx", tmp_path / "mine.onnx"):  # a name in the models folder, and a file
+        ran = gpen("export", name, "-o", tmp_path / "mine.onnx", "--half", "--models-dir", tmp_path)
+        assert ran.status == 2 and "mine.onnx is an input and would be overwritten" in ran.err
+
+
 def test_other_weights_are_refused(gpen, tmp_path):
     torch.save({"weight": torch.ones(3)}, tmp_path / "other.pth")
     ran = gpen("export", tmp_path / "other.pth", "-o", tmp_path / "a.onnx")
