@@ -147,7 +147,7 @@ def writable_suffix(source: Path, video: VideoOptions) -> str:
 
 
 def raise_if_conflicts(jobs: Iterable[VideoJob], read: ReadFiles) -> None:
-    """Raise `OptionsError` if a result would overwrite one of the files `read` or another result, or be inside of another."""
+    """Raise `OptionsError` if a result would overwrite one of the files `read` or another result, or be inside another."""
     results: dict[str, VideoJob] = {}
     for job in jobs:
         key = same_file_key(job.target)
