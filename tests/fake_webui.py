@@ -320,6 +320,12 @@ class Host:
             infotexts.append(dict(p.extra_generation_params))
         return pictures, infotexts, p
 
+    def apply_ui_config(self, saved, parts):
+        """As `UiLoadsave.add_component`; `saved` is ui-config.json, which gets the values of the first start."""
+        for part in parts:
+            if not getattr(part, "do_not_save_to_config", False):
+                part.value = saved.setdefault(f"{part.label}/value", part.value)
+
     def setting(self, key):
         """As `create_setting_component`."""
         info = self.opts.added[key]

@@ -13,7 +13,7 @@ from PIL import Image
 from gpen_core import AUTO_MODELS, Option, OptionsError, OptionSpec, RestoreOptions, match_network_name, with_references
 
 from . import downloads, engine, host, models_list
-from .option_widgets import OPTIONS, default_value, from_widget, to_widget, widget
+from .option_widgets import OPTIONS, default_value, from_widget, has_setting, to_widget, widget
 
 USE_SETTING = "as in the settings"
 TOOLTIPS = {
@@ -91,6 +91,8 @@ def build(*add_more: AddMore) -> dict[str, Any]:
     section.connect({name: parts[name] for name in NEED_WEIGHTS}, _missing_files)
     for name, part in parts.items():  # hosts look up tooltips by element id, and a page may hold several of our panels
         text = OPTIONS[name].spec.help if name in OPTIONS else TOOLTIPS.get(name)
+        # The host saves the value of the first start in ui-config.json, and it would hide each later change of the setting.
+        part.do_not_save_to_config = name == "model" or (name in OPTIONS and has_setting(OPTIONS[name]))
         if text:
             part.webui_tooltip, part.elem_id = text, f"gpen_{name}_{next(_ids)}"
     return parts

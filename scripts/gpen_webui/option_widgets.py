@@ -34,10 +34,15 @@ def widget(spec: OptionSpec) -> tuple[Any, dict[str, Any]]:
     return gr.Slider, {"minimum": spec.minimum, "maximum": spec.maximum, "step": spec.step}
 
 
+def has_setting(option: Option) -> bool:
+    """Return whether the user can set the default on the settings page."""
+    return option.spec.group in SETTING_GROUPS
+
+
 def default_value(option: Option) -> Any:
     """Return the default from the settings if there is one, else this host's declared default."""
     default = option.default_for(FRONT_END)
-    return host.option(option.name, default) if option.spec.group in SETTING_GROUPS else default
+    return host.option(option.name, default) if has_setting(option) else default
 
 
 def to_widget(spec: OptionSpec, value: Any) -> Any:

@@ -12,7 +12,7 @@ from modules import shared
 from gpen_core import PRECISIONS
 
 from . import engine, failure_cache, models_list, self_test
-from .option_widgets import FRONT_END, OPTIONS, SETTING_GROUPS, to_widget, widget
+from .option_widgets import FRONT_END, OPTIONS, has_setting, to_widget, widget
 
 SECTION = ("gpen", "GPEN")
 CATEGORY = "postprocessing"
@@ -36,7 +36,7 @@ def add() -> None:
     _add("detector", _file_dropdown("Detector", engine.available_detectors))
     for name, option in OPTIONS.items():
         spec = option.spec
-        if spec.group in SETTING_GROUPS:
+        if has_setting(option):
             kind, made_with = widget(spec)
             default = to_widget(spec, option.default_for(FRONT_END))
             _add(name, shared.OptionInfo(default, spec.label_with_unit, kind, made_with, section=SECTION), spec.help)

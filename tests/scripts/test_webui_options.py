@@ -95,6 +95,20 @@ def test_the_settings_give_the_default_of_what_is_not_chosen_for_each_image(host
         assert host.extras[-1].ui()[option.name].value == value
 
 
+def test_a_setting_that_changes_after_the_first_start_changes_the_page(host):
+    """What the user saves as the host's own default of another control stays."""
+    saved, with_setting = {}, {name for name, option in OPTIONS.items() if option.spec.group in ("look", "detection")}
+    names = ("enable", *sys.modules["gpen_webui.controls"].CONTROL_NAMES)
+    host.apply_ui_config(saved, host.script_classes[0]().ui(False))
+    saved["Max faces/value"] = 3
+    chosen = {"model": "GPEN-BFR-512.pth", **{name: another_value(OPTIONS[name]) for name in with_setting}}
+    for name, value in chosen.items():
+        setattr(host.opts, f"gpen_{name}", value)
+    parts = dict(zip(names, host.script_classes[0]().ui(False)))
+    host.apply_ui_config(saved, parts.values())
+    assert {name: parts[name].value for name in chosen} == chosen and parts["max_faces"].value == 3
+
+
 def schema_of(models, monkeypatch):
     host, app = fake_webui.Host(models, monkeypatch), fastapi.FastAPI()
     host.fire("on_app_started", None, app)
