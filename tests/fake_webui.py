@@ -102,6 +102,10 @@ class OptionInfo:
 
 
 class Options(types.SimpleNamespace):
+    @property
+    def data(self):
+        return vars(self)
+
     def add_option(self, key, info):
         setattr(self, key, getattr(self, key, info.default))
         self.added = {**getattr(self, "added", {}), key: info}
@@ -329,7 +333,7 @@ class Host:
     def setting(self, key):
         """As `create_setting_component`."""
         info = self.opts.added[key]
-        return info.component(label=info.label, value=info.default, elem_id=f"setting_{key}")
+        return info.component(label=info.label, value=self.opts.data[key], elem_id=f"setting_{key}")
 
     def _end(self):
         self.jobs.append("end")

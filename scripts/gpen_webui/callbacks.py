@@ -22,6 +22,7 @@ def register() -> None:
 
 
 def _before_ui() -> None:
+    settings.reset_invalid()
     preview.reset()
     downloads.reset()
     xyz.add()

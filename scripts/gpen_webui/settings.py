@@ -9,14 +9,16 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
-from gpen_core import PRECISIONS
+from gpen_core import PRECISIONS, GpenError
 
-from . import engine, failure_cache, models_list, self_test
-from .option_widgets import FRONT_END, OPTIONS, has_setting, to_widget, widget
+from . import engine, failure_cache, host, models_list, self_test
+from .option_widgets import FRONT_END, OPTIONS, from_widget, has_setting, to_widget, widget
 
 SECTION = ("gpen", "GPEN")
 CATEGORY = "postprocessing"
 NAME_FILES = ("models_path", "detector")
+CHECKBOXES = {"keep_failed": "Save failed images", "unload": "Unload after use", "wrap_reactor": "GPEN in ReActor"}
+"""Titles by name."""
 HELP = {
     "model": 'Model for "Restore faces", and the default everywhere else.',
     "detector": "Face detector. The list also has your own detectors from the models folder.",
@@ -42,14 +44,29 @@ def add() -> None:
             _add(name, shared.OptionInfo(default, spec.label_with_unit, kind, made_with, section=SECTION), spec.help)
     precision = shared.OptionInfo("auto", "Precision", gr.Dropdown, {"choices": list(PRECISIONS)}, section=SECTION)
     _add("precision", precision)
-    for name, title in {
-        "keep_failed": "Save failed images",
-        "unload": "Unload after use",
-        "wrap_reactor": "GPEN in ReActor",
-    }.items():
+    for name, title in CHECKBOXES.items():
         _add(name, shared.OptionInfo(name == "wrap_reactor", title, section=SECTION))
     _add("models_path", shared.OptionInfo("", "Models folder", section=SECTION))
     _add("self_test", self_test.option(SECTION))
+
+
+def reset_invalid() -> None:
+    """Replace invalid saved values with the defaults, because the page cannot be built with them. The host's HTTP API saves
+    any value, and users edit the file."""
+    saved = shared.opts.data
+    for key in [f"gpen_{name}" for name in (*OPTIONS, *HELP) if not _is_valid(name, saved.get(f"gpen_{name}"))]:
+        host.log.warning("GPEN: the saved setting %s is %r, which is invalid. Using the default.", key, saved.pop(key))
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    if name not in OPTIONS:
+        return value is None or isinstance(value, bool if name in CHECKBOXES else str)
+    option = OPTIONS[name]
+    try:
+        option.spec.validate(name, from_widget(option, value), option.default)
+    except GpenError:
+        return False
+    return True
 
 
 def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionInfo:

@@ -109,6 +109,24 @@ def test_a_setting_that_changes_after_the_first_start_changes_the_page(host):
     assert {name: parts[name].value for name in chosen} == chosen and parts["max_faces"].value == 3
 
 
+BAD_SETTINGS = {"preserve": 5, "strength": "much", "mask_type": ["auto"], "mask_expand": 9, "models_path": 3, "unload": "no"}
+
+
+@pytest.mark.parametrize("sdnext", [False, True])
+def test_bad_saved_settings_do_not_keep_the_page_from_being_built(webui_models, monkeypatch, caplog, sdnext):
+    host = fake_webui.Host(webui_models, monkeypatch, sdnext=sdnext)
+    for name, value in {**BAD_SETTINGS, "grain": 0.5}.items():
+        setattr(host.opts, f"gpen_{name}", value)
+    host.fire("on_before_ui")
+    host.fire("on_ui_settings")
+    for name, value in BAD_SETTINGS.items():
+        key = f"gpen_{name}"
+        assert getattr(host.opts, key) == host.opts.added[key].default and f"{key} is {value!r}" in caplog.text
+    parts = host.extras[-1].ui()
+    assert parts["preserve"].value == [] and parts["strength"].value == 1.0 and parts["grain"].value == 0.5
+    assert len(caplog.records) == len(BAD_SETTINGS)
+
+
 def schema_of(models, monkeypatch):
     host, app = fake_webui.Host(models, monkeypatch), fastapi.FastAPI()
     host.fire("on_app_started", None, app)
