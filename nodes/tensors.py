@@ -69,8 +69,8 @@ class OutputBatch:
 
     def add(self, frame: NDArray[Any], mask: NDArray[np.float32]) -> None:
         """Add the next frame [H, W, channels] and its mask [H, W]."""
-        self.image[self._count] = torch.from_numpy(frame)
-        self.mask[self._count] = torch.from_numpy(mask)
+        self.image[self._count] = _to_tensor(frame)
+        self.mask[self._count] = _to_tensor(mask)
         self._count += 1
 
     def add_unchanged(self) -> None:
@@ -82,19 +82,24 @@ class OutputBatch:
         """Add the next frame: `frame` where `mask` is above 0, and `like` unchanged elsewhere."""
         at = self._count
         self.add_unchanged()
-        self.mask[at] = torch.from_numpy(mask)
+        self.mask[at] = _to_tensor(mask)
         changed = self.mask[at] > 0
-        self.image[at][changed] = torch.from_numpy(frame).to(self.image)[changed]
+        self.image[at][changed] = _to_tensor(frame).to(self.image)[changed]
+
+
+def _to_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """Convert an array. torch warns about read-only ones, such as masks that gpen_core keeps, so copy these."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def crop_to_image(crop: NDArray[np.float32], like: torch.Tensor) -> torch.Tensor:
     """Convert a crop [S, S, 3] to an IMAGE [1, S, S, 3] with the dtype of `like`."""
-    return torch.from_numpy(crop[None]).to(management.intermediate_device(), like.dtype)
+    return _to_tensor(crop[None]).to(management.intermediate_device(), like.dtype)
 
 
 def mask_to_tensor(mask: NDArray[np.float32], size: int) -> torch.Tensor:
     """Convert a mask [h, h] to a MASK [1, size, size]."""
-    whole = torch.from_numpy(mask)[None, None]
+    whole = _to_tensor(mask)[None, None]
     scaled = torch.nn.functional.interpolate(whole, (size, size), mode="bilinear", antialias=True)
     return scaled[0].to(management.intermediate_device())
 
