@@ -1,11 +1,24 @@
-"""Checks of paths that users name. Unlike those of `Path`, they never raise: a name can be too long, or a folder unreadable.
-
-Opening such a path raises the reason."""
+"""Paths that users name: their conversion, and checks that never raise, unlike those of `Path`. A name can be too long, or a
+folder unreadable; opening such a path raises the reason."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from ..errors import InputError, OutputError
+
+AnyPath = str | os.PathLike[str]
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def local_path(path: AnyPath, error: type[InputError | OutputError] = InputError) -> Path:
+    """Convert to a `Path`. Reject URLs here, because `Path` would change their slashes and the error would be confusing."""
+    if isinstance(path, str) and URL.match(path):
+        raise error(f"{path} is a URL. Only local paths are supported: use fsspec, for example, to read or write the bytes.")
+    return Path(path)
 
 
 def exists(path: str | Path) -> bool:

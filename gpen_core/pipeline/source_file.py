@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from ..errors import InputError, OutputError
 from ..files.atomic_write import write_bytes
+from ..files.path_checks import AnyPath, local_path
 from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
@@ -22,8 +19,6 @@ from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
 
 log = logging.getLogger(__name__)
-
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +38,11 @@ class SourceFile:
     def __repr__(self) -> str:
         return f"SourceFile({self.format})"
 
-    def save(self, path: str | PathLike[str], image: ImageData, is_same: bool) -> None:
+    def save(self, path: AnyPath, image: ImageData, is_same: bool) -> None:
         """Write the image with this metadata, atomically. Raises `OutputError`.
 
         If `is_same` (the image did not change) and the format is the same, the original bytes are written."""
-        target = _local_path(path, OutputError)
+        target = local_path(path, OutputError)
         if target.suffix and target.suffix.lower() not in formats.OUTPUT_SUFFIXES:
             known = ", ".join(formats.OUTPUT_SUFFIXES)
             raise OutputError(f"{target}: an image of type {target.suffix} cannot be written. Choose one of {known}.")
@@ -70,7 +65,7 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
     if isinstance(image, EncodedImage):
         return image
     if isinstance(image, (str, PathLike)):
-        return codecs.read(_local_path(image, InputError), max_memory, max_pixels)
+        return codecs.read(local_path(image, InputError), max_memory, max_pixels)
     if isinstance(image, (bytes, bytearray, memoryview)):
         return _decode(bytes(image), max_memory, max_pixels)
     if isinstance(image, Image.Image):
@@ -97,10 +92,3 @@ def _pil_metadata(image: Image.Image) -> Metadata:
     if image.format == "TIFF":
         return Metadata(icc=color_profile(image, b""))
     return read_metadata(image, b"")
-
-
-def _local_path(path: Any, error: type[InputError | OutputError]) -> Path:
-    """Convert to a `Path`. Reject URLs here, because `Path` would change their slashes and the error would be confusing."""
-    if isinstance(path, str) and URL.match(path):
-        raise error(f"{path} is a URL. Only local paths are supported: use fsspec, for example, to read or write the bytes.")
-    return Path(os.fspath(path))

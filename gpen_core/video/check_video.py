@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError, OptionsError
 from ..faces.select import missing_numbers
-from ..files.path_checks import exists, is_folder
+from ..files.path_checks import AnyPath, exists, is_folder, local_path
 from ..optional_packages import version_guard
 from ..options import FaceSelection, RestoreOptions, VideoOptions, range_text
 from ..pipeline.devices import pixel_memory_budget
@@ -20,10 +20,10 @@ from .temporal_filter import RADIUS
 from .work_dir import WorkDir
 
 
-def probe_video(source: Path, video: VideoOptions, frame_memory: int | None = None) -> VideoInfo:
+def probe_video(source: AnyPath, video: VideoOptions, frame_memory: int | None = None) -> VideoInfo:
     """Call `probe` with the options' frame rate. `frame_memory` as in `restore_video`."""
     fps = None if video.fps is None else Fraction(video.fps).limit_denominator(1001)
-    return probe(source, fps, pixel_memory_budget(frame_memory))
+    return probe(local_path(source), fps, pixel_memory_budget(frame_memory))
 
 
 @version_guard("av")

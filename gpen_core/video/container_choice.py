@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import GpenError, InputError, OptionsError
+from ..files.path_checks import AnyPath, local_path
 from ..optional_packages import version_guard
 from ..options import VideoOptions
 from .alpha import raise_if_alpha_is_lost
@@ -16,13 +15,13 @@ PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # tried in this order
 
 
 @version_guard("av")
-def output_suffix(source: Path, video: VideoOptions | None = None) -> str:
+def output_suffix(source: AnyPath, video: VideoOptions | None = None) -> str:
     """Return an output suffix for `restore_video`.
 
     It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov and
     ts that can. Raises `InputError` if the file is not a video or no single container can hold its streams, `OptionsError`
     for an unavailable codec, and `MissingDependency` without PyAV."""
-    video = video or VideoOptions()
+    source, video = local_path(source), video or VideoOptions()
     info = probe_video(source, video)
     own = [suffix for suffix in OUTPUT_FORMATS if suffix == source.suffix.lower()]
     refused: GpenError | None = None

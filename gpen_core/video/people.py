@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, oom_context
+from ..errors import InputError, OutputError, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.thumbnail import RGB8, THUMBNAIL_SIZE, face_thumbnail
 from ..files.atomic_write import write_bytes
-from ..files.path_checks import exists
+from ..files.path_checks import AnyPath, exists, local_path
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.identity_models import IdentityModels
@@ -73,12 +73,12 @@ class VideoPeople:
 @oom_context("this video", "choose a smaller detection size")
 @version_guard("av")
 def find_people(
-    source: Path,
+    source: AnyPath,
     detector: Detector,
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     *,
-    tracks_folder: Path | None = None,
+    tracks_folder: AnyPath | None = None,
     progress: Progress | None = None,
     frame_memory: int | None = None,
     identity: IdentityModels | None = None,
@@ -93,10 +93,11 @@ def find_people(
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
+    source = local_path(source)
     info = probe_video(source, video, frame_memory)
     raise_if_past_end(info, video)
     inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
-    folder = None if tracks_folder is None else _tracks_path(tracks_folder, inputs)
+    folder = None if tracks_folder is None else _tracks_path(local_path(tracks_folder, OutputError), inputs)
     identity = identity or IdentityModels(detector)
     load_embedder(identity, replay, video)
     analysis = None if folder is None else VideoAnalysis.load(folder)

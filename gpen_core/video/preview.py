@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError, oom_context
 from ..faces.draw import load_font
 from ..faces.face import faces_text
+from ..files.path_checks import AnyPath
 from ..images.image import ImageData, to_rgb8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -34,7 +34,7 @@ FONT_SIZE, MARGIN = 18, 8  # px
 @oom_context("this preview", "choose a smaller detection size")
 @version_guard("av")
 def preview(
-    source: Path,
+    source: AnyPath,
     count: int,
     restorer: FaceRestorer,
     options: RestoreOptions | None = None,

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from ..errors import OutputError, oom_context
 from ..faces.draw import load_font
+from ..files.path_checks import AnyPath, local_path
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData, Pixels
 from ..optional_packages import version_guard
@@ -44,8 +45,8 @@ MIN_FONT_SIZE = 12  # px
 @oom_context("this preview", "choose a smaller detection size")
 @version_guard("av")
 def preview_clip(
-    source: Path,
-    target: Path,
+    source: AnyPath,
+    target: AnyPath,
     seconds: float,
     restorer: FaceRestorer,
     options: RestoreOptions | None = None,
@@ -61,7 +62,7 @@ def preview_clip(
     The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
     run. Sound and the other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
     restorer.require_restoration("videos")
-    options = options or RestoreOptions()
+    source, target, options = local_path(source), local_path(target, OutputError), options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
     info, _ = check_video(source, target, options, video or VideoOptions(), frame_memory)
     part = _piece(info, video or VideoOptions(), seconds)

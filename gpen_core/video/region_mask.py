@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import repeat
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.path_checks import is_folder
+from ..files.path_checks import AnyPath, is_folder, local_path
 from ..images import codecs, formats
 from ..images.image import FloatImage, to_luminance
 from ..images.open_file import open_image
@@ -32,14 +33,16 @@ ESTIMATE_TOLERANCE = 0.02  # of the number of frames in headers, which may be es
 class MaskClip:
     """A mask video, of which a part may be used, with a mask for each frame that is restored."""
 
-    path: Path
+    path: AnyPath
+    """A string or `os.PathLike`."""
     start: float | None = None
     """Seconds after its first frame."""
     end: float | None = None
 
 
-RegionMaskLike = NDArray[Any] | Path | MaskClip
-"""A mask [H, W] for all frames, masks [N, H, W], or the path of an image, a video or a folder of images."""
+RegionMaskLike = NDArray[Any] | AnyPath | MaskClip
+"""A mask [H, W] for all frames, masks [N, H, W], or the path (a string or `os.PathLike`) of an image, a video or a
+folder of images."""
 
 
 class RegionMask(Protocol):
@@ -170,12 +173,13 @@ def open_mask(mask: RegionMaskLike, rate: Fraction, start: float | None = None, 
     Raises `InputError` if it cannot be read."""
     if isinstance(mask, MaskClip):
         is_trimmed = mask.start is not None or mask.end is not None
-        return MaskVideo(probe(mask.path), *((mask.start, mask.end) if is_trimmed else (start, end)))
-    if not isinstance(mask, Path):
+        return MaskVideo(probe(local_path(mask.path)), *((mask.start, mask.end) if is_trimmed else (start, end)))
+    if not isinstance(mask, (str, PathLike)):
         return StillMask(mask) if np.ndim(mask) != 3 else MaskArray(np.asarray(mask), float(rate))
-    if is_still(mask):
-        return StillMask(to_luminance(codecs.read(mask).image))
-    return MaskVideo(probe(mask, rate if is_folder(mask) else None), start, end)
+    path = local_path(mask)
+    if is_still(path):
+        return StillMask(to_luminance(codecs.read(path).image))
+    return MaskVideo(probe(path, rate if is_folder(path) else None), start, end)
 
 
 def is_still(path: Path) -> bool:

@@ -11,10 +11,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError, InputError, oom_context
+from ..errors import DeviceError, InputError, OutputError, oom_context
 from ..faces.face import Face
 from ..faces.identity import PersonMatch
 from ..faces.select import person_notes
+from ..files.path_checks import AnyPath, local_path
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import pixel_memory_budget
@@ -89,8 +90,8 @@ class _Run:
 @oom_context("this video", "choose a smaller detection size")
 @version_guard("av")
 def restore_video(
-    source: Path,
-    target: Path,
+    source: AnyPath,
+    target: AnyPath,
     restorer: FaceRestorer,
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
@@ -101,23 +102,24 @@ def restore_video(
     frame_memory: int | None = None,
     restart: bool = False,
     executor: SegmentExecutor | None = None,
-    tracks_folder: Path | None = None,
+    tracks_folder: AnyPath | None = None,
 ) -> VideoResult:
     """Restore the faces of a video (a file, or a folder of images) into `target`, and copy all other streams.
 
-    Memory does not grow with the video's length. `target` appears only when it is complete. Finished segments are kept in a
-    folder next to it. The next run with the same video, options and networks resumes from them, unless `restart` is true.
-    `region_mask`: how much of each pixel may be restored. One mask [H, W] in [0, 1] of any size, masks [N, H, W] for each
-    frame, or the path of an image, of a video or of a folder of images. `progress` counts bytes while the
-    video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory` (bytes) limits the network, as in
-    `FaceRestorer.restore_batch`. `frame_memory` (bytes; by default half of the machine's memory) limits frames and encoder;
-    a video that cannot fit is refused by its header. With `executor`, other processes restore the segments.
-    `tracks_folder`: folder with the tracks of `find_people`, so that faces are not detected again.
+    All paths are strings or `os.PathLike`. Memory does not grow with the video's length. `target` appears only when it is
+    complete. Finished segments are kept in a folder next to it. The next run with the same video, options and networks
+    resumes from them, unless `restart` is true. `region_mask`: how much of each pixel may be restored. One mask [H, W] in
+    [0, 1] of any size, masks [N, H, W] for each frame, or the path of an image, of a video or of a folder of images.
+    `progress` counts bytes while the video is hashed, then frames, and may raise `Interrupted` to cancel. `max_memory`
+    (bytes) limits the network, as in `FaceRestorer.restore_batch`. `frame_memory` (bytes; by default half of the machine's
+    memory) limits frames and encoder; a video that cannot fit is refused by its header. With `executor`, other processes
+    restore the segments. `tracks_folder`: folder with the tracks of `find_people`, so that faces are not detected again.
     Raises `InputError` if the source is not a video, has no frames, or has alpha or streams that the target cannot hold,
     and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options; `OutputError`
     if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
     `FaceRestorer.restore_batch`."""
     restorer.require_restoration("videos")
+    source, target = local_path(source), local_path(target, OutputError)
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
     info, encoding = check_video(source, target, options, video, frame_memory)
@@ -134,7 +136,7 @@ def restore_video(
         max_memory,
         frame_memory,
         open_region_mask(region_mask, info, video),
-        tracks_folder,
+        None if tracks_folder is None else local_path(tracks_folder),
     )
     restorer.prepare(options, progress_replay)
     load_embedder(restorer.models.identity, progress_replay, video)
@@ -204,7 +206,6 @@ def _run_executor(
     """Let the executor restore the segments. Return them, and how many of them an earlier run finished."""
     ranges = segment_ranges(analysis.frame_count, analysis.cuts, run.rate)
     results: list[SegmentResult] = []
-
     events = SegmentsProgress(run.progress, analysis.frame_count, run.is_analyzed)
 
     def on_finished(one: SegmentResult) -> None:
@@ -232,8 +233,8 @@ class SegmentRestorer:
 
     def __init__(
         self,
-        source: Path,
-        target: Path,
+        source: AnyPath,
+        target: AnyPath,
         restorer: FaceRestorer,
         options: RestoreOptions,
         video: VideoOptions,
@@ -246,6 +247,7 @@ class SegmentRestorer:
 
         Raises the errors of `restore_video`, and `InputError` if the result of the first pass is missing."""
         restorer.require_restoration("videos")
+        source, target = local_path(source), local_path(target, OutputError)
         info, encoding = check_video(source, target, options, video, frame_memory)
         reader = FrameReader(info, video.start, video.end, video.interlaced)
         tell, mask = ReplayableProgress(no_progress), open_region_mask(region_mask, info, video)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import MissingWeights, OptionsError
+from ..files.path_checks import AnyPath
 from ..optional_packages import require
 from ..options import AUTO_MODELS
 from .architecture import GPEN, RETINAFACE, detect_architecture
@@ -17,8 +18,8 @@ from .onnx_runtime import has_runtime
 
 log = logging.getLogger(__name__)
 
-AnyPath = str | os.PathLike[str]
 Folders = AnyPath | Sequence[AnyPath]
+"""One folder or several, as strings or `os.PathLike`. A leading `~` is expanded."""
 
 
 def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
@@ -27,8 +28,11 @@ def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
     Files are searched in this order. Downloads go into the first folder.
     Raises `MissingDependency` if the cache directory is needed and platformdirs is not installed, and `OptionsError` for the
     home folder of an unknown user."""
-    chosen = folders or os.environ.get("GPEN_MODELS_DIR") or _cache_dir()
-    several = [chosen] if isinstance(chosen, (str, os.PathLike)) else chosen
+    return _to_paths(folders or os.environ.get("GPEN_MODELS_DIR") or _cache_dir())
+
+
+def _to_paths(folders: Folders) -> tuple[Path, ...]:
+    several = [folders] if isinstance(folders, (str, os.PathLike)) else folders
     try:
         return tuple(Path(one).expanduser() for one in several)
     except RuntimeError as error:  # the text is not used, because a folder that is called ~ is dangerous to delete
@@ -66,11 +70,11 @@ def expand_home(name: str) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises
 
 
-def find_file(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return the weights file of that name, or of its catalog entry, in these folders. None if there is none.
+def find_file(name: str, folders: Folders) -> Path | None:
+    """Return the weights file of that name, or of its catalog entry, in these folders, or None.
 
     Outside the catalog, the file with exactly this name comes first: one with another suffix may be another network."""
-    entry = find_entry(name)
+    folders, entry = _to_paths(folders), find_entry(name)
     if entry is None and name.lower().endswith(SUFFIXES):
         files = (path for folder in folders for path in _list_files(folder))
         exact = next((path for path in files if path.name == name and os.path.isfile(path)), None)
@@ -85,7 +89,7 @@ def find_file(name: str, folders: Sequence[Path]) -> Path | None:
     return None
 
 
-def fingerprint(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None:
+def fingerprint(name: str, folders: Folders) -> tuple[object, ...] | None:
     """Return path, bytes and time (ns) of the weights file of that name, which change when the file is replaced.
 
     None if there is no such file. For `AUTO_MODELS`, return those of all networks in the folders."""
@@ -101,7 +105,7 @@ def fingerprint(name: str, folders: Sequence[Path]) -> tuple[object, ...] | None
     return str(path), status.st_size, status.st_mtime_ns
 
 
-def needs_onnx_runtime(name: str, folders: Sequence[Path]) -> bool:
+def needs_onnx_runtime(name: str, folders: Folders) -> bool:
     """Whether the weights file of that name is an ONNX file that cannot be converted because ONNX Runtime is missing."""
     path = find_file(name, folders)
     return path is not None and path.suffix.lower() == ".onnx" and not has_runtime()
@@ -120,9 +124,9 @@ def can_download() -> bool:
     return find_spec(".transfer", __package__) is not None
 
 
-def iter_weights(folders: Iterable[Path]) -> Iterator[Path]:
+def iter_weights(folders: Folders) -> Iterator[Path]:
     """Yield every weights file, by its suffix. Of ONNX files, which other programs keep there, only GPEN's."""
-    for folder in folders:
+    for folder in _to_paths(folders):
         yield from (path for path in _list_files(folder) if _is_weights(path))
 
 
@@ -133,7 +137,7 @@ def _is_weights(path: Path) -> bool:
     return suffix != ".onnx" or "gpen" in path.name.lower() or detect_architecture(path) == GPEN
 
 
-def list_networks(folders: Sequence[Path]) -> list[str]:
+def list_networks(folders: Folders) -> list[str]:
     """Return the file names of GPEN networks: the catalog's that restore, largest first, its others, then
     other files in the folders.
 
@@ -148,7 +152,7 @@ def list_networks(folders: Sequence[Path]) -> list[str]:
     return [*(entry.file for entry in networks), *sorted(others)]
 
 
-def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
+def present_sizes(folders: Folders) -> tuple[int, ...]:
     """Return the sizes of the released networks in the folders that restore faces, in ascending order.
 
     ONNX files that cannot be converted here do not count."""
@@ -156,7 +160,7 @@ def present_sizes(folders: Sequence[Path]) -> tuple[int, ...]:
     return tuple(sorted(one.size or 0 for one in found if not needs_onnx_runtime(one.name, folders)))
 
 
-def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
+def match_network_name(name: str, folders: Folders) -> str | None:
     """Return the entry of `list_networks` for a name, or None. A path is not a name.
 
     Case and suffix are ignored. Catalog names and aliases are accepted."""
@@ -166,13 +170,13 @@ def match_network_name(name: str, folders: Sequence[Path]) -> str | None:
     return name if name in choices else next((choice for choice in choices if base_name(choice) == wanted), None)
 
 
-def list_detectors(folders: Sequence[Path]) -> list[str]:
+def list_detectors(folders: Folders) -> list[str]:
     """Return the face detectors: the catalog's names, then the file names of other RetinaFaces in the folders."""
     known = [entry.name for entry in CATALOG if entry.name.startswith(RETINAFACE)]
     return [*known, *sorted({path.name for path in _uncataloged(folders) if detect_architecture(path) == RETINAFACE})]
 
 
-def _uncataloged(folders: Iterable[Path]) -> Iterator[Path]:
+def _uncataloged(folders: Folders) -> Iterator[Path]:
     return (path for path in iter_weights(folders) if find_entry(path.name) is None)
 
 

@@ -6,6 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from gpen_core import (
+    find_file,
+    fingerprint,
+    list_detectors,
+    list_networks,
+    match_network_name,
+    needs_onnx_runtime,
+    present_sizes,
+)
 from gpen_core.errors import MissingDependency, MissingWeights, OptionsError
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
@@ -29,6 +38,16 @@ def test_the_folder_given_comes_before_the_environment_and_that_before_the_cache
     assert folders.models_dirs(str(tmp_path / "given")) == (tmp_path / "given",)
     assert folders.models_dirs(["a", Path("b")]) == (Path("a"), Path("b"))
     assert folders.models_dirs() == (tmp_path / "environment",)
+
+
+def test_one_folder_or_several_may_be_searched_as_text_or_as_paths(tmp_path):
+    file = touch(tmp_path, "GPEN-BFR-512.pth", "my-gpen.pth") / "GPEN-BFR-512.pth"
+    for given in (tmp_path, str(tmp_path), [tmp_path], [str(tmp_path)]):
+        assert find_file("gpen-bfr-512", given) == file
+        assert fingerprint("gpen-bfr-512", given)[0] == str(file)
+        assert present_sizes(given) == (512,) and list_networks(given)[-1] == "my-gpen.pth"
+        assert match_network_name("MY-GPEN", given) == "my-gpen.pth" and list_detectors(given)
+        assert not needs_onnx_runtime("gpen-bfr-512", given)
 
 
 def test_a_folder_that_may_not_be_read_has_no_files(tmp_path, monkeypatch, caplog):
