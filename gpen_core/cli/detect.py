@@ -240,10 +240,10 @@ def _write_numbered(job: ImageJob, encoded: EncodedImage, faces: Sequence[Face],
     from ..batch.io import format_of, write_bytes
     from ..faces.draw import draw_faces
     from ..images import codecs
-    from ..images.image import from_array, to_rgb8
+    from ..images.image import from_array
 
     drawn = codecs.EncodedImage(
-        from_array(draw_faces(to_rgb8(encoded.image), faces)), encoded.metadata, encoded.format, encoded.lossy
+        from_array(draw_faces(encoded.image, faces)), encoded.metadata, encoded.format, encoded.lossy
     )
     write_bytes(job.target, codecs.encode(drawn, format_of(job.target, encoded.format)))
     for note in encoded.dropped_note:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ..images.image import to_image_data, to_rgb8
 from ..images.resize import resize
 from .align import Alignment
 from .face import Face
@@ -27,10 +28,11 @@ MAX_COORDINATE = 1e6  # px: OpenCV draws with 32-bit integers
 GLYPH_SIZE = 96  # px: numbers are drawn large, then downscaled
 
 
-def draw_faces(image: RGB8, faces: Sequence[Face]) -> RGB8:
-    """Return a copy of the image ([H, W, 3] RGB) with each face's box, landmarks and number. Skipped faces get another
-    color."""
-    drawn: Any = image.copy()
+def draw_faces(image: object, faces: Sequence[Face]) -> RGB8:
+    """Return a copy of the image, [H, W, 3] RGB without alpha, with each face's box, landmarks and number. Skipped faces get
+    another color. Raises `InputError` unless the image is an array, a PIL image or an `ImageData`, see
+    `images.image.to_image_data`."""
+    drawn: Any = to_rgb8(to_image_data(image))
     for face in faces:
         _draw_outline(drawn, face)
     for number, face in enumerate(faces):  # above all boxes

@@ -336,7 +336,9 @@ def to_pil(image: ImageData) -> Image.Image:
 
 
 def to_rgb8(image: ImageData) -> NDArray[np.uint8]:
-    """Return 8-bit RGB [H, W, 3], rounded, without alpha."""
+    """Return a copy in 8-bit RGB [H, W, 3], rounded, without alpha."""
+    if image.dtype == np.uint8 and image.pixels.shape[2] == 3:
+        return np.array(image.pixels, order="C")
     whole = image.full_region
     return np.asarray(np.rint(image.crop_rgb(whole) * 255), np.uint8)
 

@@ -3,8 +3,9 @@
 import helpers
 import numpy as np
 import pytest
-from PIL import ImageFont
+from PIL import Image, ImageFont
 
+from gpen_core import InputError
 from gpen_core.faces import draw
 from gpen_core.faces.draw import SELECTED_COLOR, SKIPPED_COLOR, draw_faces
 from gpen_core.faces.face import Face
@@ -81,3 +82,19 @@ def test_each_number_looks_its_own():
     widest = max(a.shape[1] for a in drawn)
     padded = [np.pad(a, ((0, 0), (0, widest - a.shape[1]))) for a in drawn]
     assert all(np.abs(padded[a] - padded[b]).mean() > 0.03 for a in range(10) for b in range(a))
+
+
+def test_faces_are_drawn_on_all_that_is_an_image_in_memory():
+    """The drawing is on a copy in 8-bit RGB."""
+    array = np.rint(helpers.texture(200, 240) * 255).astype(np.uint8)
+    face = helpers.make_face((120, 110), 90)
+    expected = draw_faces(array, [face])
+    assert expected.shape == array.shape and not np.array_equal(expected, array)
+    before = array.copy()
+    alpha = array[..., :1]
+    for same in (Image.fromarray(array), np.dstack([array, alpha]), array.astype(np.uint16) * 257, array / 255):
+        assert np.array_equal(draw_faces(same, [face]), expected)
+    assert draw_faces(array[..., 0], [face]).shape == array.shape
+    assert np.array_equal(array, before)
+    with pytest.raises(InputError):
+        draw_faces([array], [face])
