@@ -20,12 +20,17 @@ MAX_RANGE_LENGTH = 10_000  # faces
 class FaceReference:
     """A person to choose, or to leave out, by photos of that person."""
 
-    photos: tuple[object, ...]
-    """One photo or several of one person: values for `RestoreInput.image`. A path of a folder means all images in it."""
+    photos: Any
+    """One photo of one person, or a tuple or list of several: values for `RestoreInput.image`. A path of a folder means all
+    images in it. It is kept as a tuple."""
     is_excluded: bool = False
     """Whether the person is left out."""
     name: str = "the reference"
     """The name in messages and reports."""
+
+    def __post_init__(self) -> None:
+        is_several = isinstance(self.photos, (tuple, list, Iterator))  # a path has letters, an array rows
+        object.__setattr__(self, "photos", tuple(self.photos) if is_several else (self.photos,))
 
     def __str__(self) -> str:
         return f"{NOT if self.is_excluded else LIKE}{self.name}"
@@ -79,10 +84,11 @@ def has_wanted_person(faces: FaceSelection) -> bool:
     return any(not one.is_excluded for one in face_references(faces))
 
 
-def with_references(faces: Any, reference: Iterable[object] | None = None, leave_out: Iterable[object] | None = None) -> Any:
-    """Return the option `faces` with photos of a person to restore, and of a person to leave out."""
+def with_references(faces: Any, reference: object = None, leave_out: object = None) -> Any:
+    """Return the option `faces` with photos of a person to restore, and of a person to leave out: values for
+    `FaceReference.photos`, or an iterator of photos."""
     photos = (("reference", reference, False), ("leave_out", leave_out, True))
-    references = [FaceReference(tuple(some), is_excluded, name) for name, some, is_excluded in photos if some is not None]
+    references = [FaceReference(some, is_excluded, name) for name, some, is_excluded in photos if some is not None]
     return [faces, *references] if references else faces
 
 

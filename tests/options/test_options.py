@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from gpen_core import GpenError
+from gpen_core import FaceReference, GpenError, with_references
 from gpen_core.errors import OptionsError
 from gpen_core.options import (
     RestoreOptions,
@@ -223,3 +224,12 @@ def test_the_largest_size_is_not_below_the_smallest():
     assert RestoreOptions(min_face_size=50, max_face_size=50).max_face_size == 50
     with pytest.raises(OptionsError, match="max_face_size is 20 and min_face_size 40"):
         RestoreOptions(min_face_size=40, max_face_size=20)
+
+
+def test_one_photo_is_a_reference(tmp_path):
+    photo, array = tmp_path / "photo.png", np.zeros((4, 4, 3), np.uint8)
+    for one in (str(photo), photo, b"a file", array, Image.fromarray(array)):
+        assert FaceReference(one).photos == (one,)
+        assert [reference.photos for reference in with_references("all", one)[1:]] == [(one,)]
+    assert FaceReference([str(photo), array]).photos == FaceReference((str(photo), array)).photos == (str(photo), array)
+    assert with_references("all", leave_out=iter([photo]))[1].photos == (photo,)
