@@ -316,10 +316,11 @@ def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
 
 
 def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None = None) -> list[Path]:
-    """Accept changed files with these names if they have this SHA-256 (64 hexadecimal digits), and return their paths.
+    """Accept changed files with these names if they have this SHA-256 (64 hexadecimal digits of either case), and return
+    their paths.
 
     Names without a file are skipped. Errors as in `Store.accept_changed`."""
-    store = Store(models_dirs(models_dir))
+    store, sha256 = Store(models_dirs(models_dir)), sha256.lower()
     paths = (find_file(name, store.folders) for name in names)
     accepted = {path for path in paths if path is not None and file_sha256(path) == sha256}
     return [store.accept_changed(str(path), validate_checkpoint, sha256)[0] for path in sorted(accepted)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from os import fspath
+
+from ..files.path_checks import AnyPath
 from ..options import AUTO, DETECTORS, FACE_EMBEDDER, FACE_PARSER, RestoreOptions, required_weights
 from ..weights.catalog import Entry, find_entry, network_name
 from ..weights.folders import Folders, find_file, models_dirs, present_sizes
@@ -27,19 +30,19 @@ def parses_mask(options: RestoreOptions, device_type: str) -> bool:
 
 
 def missing_weights(
-    model: str,
+    model: AnyPath,
     options: RestoreOptions | None = None,
-    detector: str = DETECTORS[0],
+    detector: AnyPath = DETECTORS[0],
     models_dir: Folders | None = None,
     device_type: str = "cpu",
 ) -> tuple[Entry, ...]:
     """Return the catalog entries that restoring with these options would download, the network first.
 
-    Names that are not in the catalog cannot be downloaded and are skipped. Raises `OptionsError` as `needed_networks`
-    does."""
+    `model` and `detector` are those of `FaceRestorer.load`. Names that are not in the catalog cannot be downloaded and are
+    skipped. Raises `OptionsError` as `needed_networks` does."""
     options = options or RestoreOptions()
     folders = models_dirs(models_dir)
-    names = [*needed_networks(model, folders), detector]
+    names = [*needed_networks(fspath(model), folders), fspath(detector)]
     if parses_mask(options, device_type) or FACE_PARSER in required_weights(options):
         names.append(PARSER_NAME)
     if FACE_EMBEDDER in required_weights(options):

@@ -1,5 +1,7 @@
 """Which files a piece of work lacks, and fetching them before it begins."""
 
+from pathlib import Path
+
 import pytest
 from weights_fixtures import BODY, FILE, ONLINE, sha
 
@@ -85,3 +87,8 @@ def test_it_can_be_stopped_and_what_is_not_to_be_had_is_named(tmp_path, publish,
     with pytest.raises(MissingWeights, match=FILE):
         download_weights(["gpen-test"], tmp_path, downloads=DownloadOptions(offline=True))
     assert not (tmp_path / FILE).exists()
+
+
+def test_missing_weights_takes_what_load_takes(tmp_path):
+    for model in (tmp_path / "mine.pth", str(tmp_path / "mine.pth")):
+        assert missing_weights(model, detector=Path("mine.pth"), models_dir=tmp_path) == ()
