@@ -19,8 +19,9 @@ from ..faces.postprocess import build_mask
 from ..images.image import FloatImage, ImageData, from_array
 from ..images.resize import resize
 from ..options import RestoreOptions
+from ..options.spec import check_range
 from ..progress import Progress, no_progress, pluralize
-from .inputs import RestoreInput, load_image, resize_mask, scale_factor
+from .inputs import load_image, resize_mask, scale_factor
 from .restorer import FaceRestorer
 
 # Differences of a crop's values from the image. Below the first, they may be 8-bit rounding and count as unchanged. Above
@@ -70,18 +71,21 @@ class FaceCrops:
 @oom_context("these images", "choose a smaller detection size")
 def crop_faces(
     restorer: FaceRestorer,
-    inputs: Sequence[RestoreInput],
+    inputs: Sequence[object],
     options: RestoreOptions | None = None,
     size: int | None = None,
     progress: Progress | None = None,
 ) -> list[FaceCrops]:
     """Crop the selected faces of each image as upright squares of `size` pixels (None: size of the largest network).
 
-    Faces are not restored. They are selected and masked as in `FaceRestorer.restore_batch`, and the errors are the same
-    except those of the network. The options that change restored faces are not used: `strength`, `color`, `fidelity`,
-    `grain` and `min_identity`."""
+    Each input is a `RestoreInput`, or a value for its field `image`. Faces are not restored. They are selected and masked
+    as in `FaceRestorer.restore_batch`, and the errors are the same except those of the network. The options that change
+    restored faces are not used: `strength`, `color`, `fidelity`, `grain` and `min_identity`. Raises `OptionsError` for a
+    `size` below 1."""
+    if size is not None:
+        check_range("size", size, 1, whole=True)
     options = replace(options or RestoreOptions(), strength=1.0)  # at 0, no face would be selected
-    side = size or restorer.sizes[-1]
+    side = restorer.sizes[-1] if size is None else int(size)
     mask_models = restorer.models.mask_models(options, progress or no_progress)
     results = []
     for session in restorer.start_sessions(inputs, options, progress):
@@ -124,7 +128,9 @@ def paste_faces(
 
     `pixels` are the processed crops: RGB of 8 or 16 bits or float in [0, 1], square, of any size. Pixels of a crop that
     equal the image change nothing. `crop_masks` [h, w] replace the masks of the crops, and `region_mask` [H, W] is
-    multiplied into each. Raises `InputError` if numbers, shapes or values do not match."""
+    multiplied into each. Raises `InputError` if numbers, shapes or values do not match, and `OptionsError` for a `strength`
+    that is not from 0 to 1."""
+    check_range("strength", strength, 0, 1)
     if len(pixels) != len(crops) or (crop_masks is not None and len(crop_masks) != len(crops)):
         counts = pluralize(len(pixels), "crop") + (
             "" if crop_masks is None else f" and {pluralize(len(crop_masks), 'mask')}"
@@ -145,9 +151,10 @@ def paste_faces(
 
 
 def _validate_crop(pixels: NDArray[Any]) -> FloatImage:
-    if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1] or pixels.shape[2] < 3:
+    pixels = np.asarray(pixels)
+    if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1] or pixels.shape[2] < 3 or 0 in pixels.shape:
         raise InputError(f"Expected a square crop [S, S, 3], got {list(pixels.shape)}. Resize crops without cropping them.")
-    if not np.isfinite(pixels).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise InputError("A crop has non-finite values (NaN or infinity). Check how it was processed.")
     crop = from_array(pixels)
     return np.ascontiguousarray(crop.crop_rgb(crop.full_region))

@@ -14,7 +14,7 @@ from ..images.image import ImageData
 from ..options import RestoreOptions
 from . import device_check
 from .devices import ForkGuard, run_with_oom_backoff
-from .inputs import load_image
+from .inputs import load_image, raise_if_single
 from .torch_image import UploadCache
 from .torch_image_source import TorchImageSource
 
@@ -30,6 +30,7 @@ def detect_faces(
 ) -> list[list[Face]]:
     """See `FaceRestorer.detect`. `near`: see `Detector.detect`."""
     ForkGuard.check()
+    raise_if_single(images)
     options = options or RestoreOptions()
     found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, lambda: None, near=near)
     return [flag_implausible(sort_faces(faces, options.order)) for faces in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..errors import InputError, OptionsError
 from ..faces import swap_detection
@@ -39,6 +40,7 @@ from .upscale import Upscaler, upscale
 
 MAX_FLOAT_MASK = 1.5  # more is not a rounding error, but a mask from 0 to 255
 MAX_REPR = 60  # characters
+MAX_CHANNELS = 4  # RGBA
 MAX_COORDINATE = 1 << 24  # pixels, for the edges of a box: OpenCV cannot crop much larger ones
 # Crop size in pixels to measure a face's square before its network is selected. The template is offset by half a pixel of
 # the crop, so a much smaller crop would shift the square.
@@ -68,6 +70,19 @@ class RestoreInput:
         given = [name for name in ("before_swap", "background", "region_mask", "boxes") if getattr(self, name) is not None]
         given += ["is_aligned"] if self.is_aligned else []
         return f"RestoreInput({', '.join([describe_image(self.image), *given])})"
+
+
+def to_inputs(images: Iterable[object]) -> list[RestoreInput]:
+    """Return a `RestoreInput` for each image, which may be one. Raises `InputError` for a single image."""
+    raise_if_single(images)
+    return [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
+
+
+def raise_if_single(images: object) -> None:
+    """Raise `InputError` for one image in place of several. Its letters, bytes or rows would be taken for images."""
+    is_rows = isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] <= MAX_CHANNELS
+    if is_rows or isinstance(images, (str, bytes, bytearray, memoryview, PathLike, Image.Image, RestoreInput)):
+        raise InputError(f"Expected a list of images, got one ({describe_image(images)}). Put it into a list.")
 
 
 def describe_image(image: object) -> str:
@@ -306,6 +321,7 @@ def resize_mask(mask: NDArray[Any], size: tuple[int, int]) -> FloatImage:
 
     Raises `InputError` for an invalid mask."""
     mask = np.asarray(mask)
+    mask = mask.astype(mask.dtype.newbyteorder("="), copy=False)
     if mask.ndim != 2 or 0 in mask.shape or mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
         raise InputError(f"Expected a mask [H, W] of finite numbers from 0 to 1, got {mask.dtype} {list(mask.shape)}.")
     return resize(np.clip(mask.astype(np.float32) / _mask_maximum(mask), 0, 1), size)

@@ -27,7 +27,7 @@ from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .devices import SMALLER_MODEL_HINT, ForkGuard
 from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
-from .inputs import RestoreInput, RestoreSession, with_upscaled_background
+from .inputs import RestoreInput, RestoreSession, to_inputs, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
 from .torch_compositor import TorchCompositor
@@ -261,7 +261,7 @@ class FaceRestorer:
         options = operations.adapt_options(options, operation)
         if max_pixels is not None:
             check_range("max_pixels", max_pixels, 1, whole=True)
-        inputs = [one if isinstance(one, RestoreInput) else RestoreInput(one) for one in images]
+        inputs = to_inputs(images)
         for one in inputs:
             operations.check_input(one, operation)
         notify = progress or no_progress
@@ -288,18 +288,19 @@ class FaceRestorer:
 
     def start_sessions(
         self,
-        inputs: Sequence[RestoreInput],
+        inputs: Sequence[object],
         options: RestoreOptions,
         progress: Progress | None = None,
         max_memory: int | None = None,
         upload_cache: UploadCache | None = None,
         max_pixels: int | None = None,
     ) -> list[RestoreSession]:
-        """Detect, number and select the faces of each input, without restoring them. `upload_cache` keeps images on the
-        device for later steps."""
+        """Detect, number and select the faces of each input, without restoring them. Inputs are those of `restore_batch`.
+
+        `upload_cache` keeps images on the device for later steps."""
         ForkGuard.check()
         people = self.models.identity.people(options, progress or no_progress)
-        sessions = [RestoreSession(one, options, max_memory, people, max_pixels) for one in inputs]
+        sessions = [RestoreSession(one, options, max_memory, people, max_pixels) for one in to_inputs(inputs)]
         on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(session.image, session.boxes) for session in to_detect]
@@ -318,11 +319,11 @@ class FaceRestorer:
         return detect_faces(self.detector, images, options)
 
     @oom_context("this image", "choose a smaller detection size")
-    def select_faces(self, restore_input: RestoreInput, options: RestoreOptions | None = None) -> tuple[Face, ...]:
+    def select_faces(self, image: object, options: RestoreOptions | None = None) -> tuple[Face, ...]:
         """Return the faces as `restore` numbers and selects them. `Face.reason` is why a face would be skipped.
 
-        Errors as in `restore`, except those of the network."""
-        return tuple(self.start_sessions([restore_input], options or RestoreOptions())[0].faces)
+        `image` is a `RestoreInput`, or a value for its field `image`. Errors as in `restore`, but not the network's."""
+        return tuple(self.start_sessions([image], options or RestoreOptions())[0].faces)
 
     def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
         by_size: dict[int, list[FaceTask]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
@@ -74,13 +75,21 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
         return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
     read = getattr(image, "read", None)
     if callable(read):
-        data = read()
-        if not isinstance(data, bytes):
-            raise InputError(
-                f"Expected a binary file, but reading it returned {type(data).__name__}. Open it in binary mode."
-            )
-        return _decode(data, max_memory, max_pixels)
+        return _decode(_read_bytes(read), max_memory, max_pixels)
     return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
+
+
+def _read_bytes(read: Callable[[], object]) -> bytes:
+    """Read an open file. Raises `InputError` if it is closed, not open for reading or not binary."""
+    try:
+        data = read()
+    except UnicodeDecodeError:
+        data = ""  # only a text file decodes
+    except (OSError, ValueError) as error:
+        raise InputError(f"The open file cannot be read: {error}.") from error
+    if not isinstance(data, bytes):
+        raise InputError(f"Expected a binary file, but reading it returned {type(data).__name__}. Open it in binary mode.")
+    return data
 
 
 def _decode(data: bytes, max_memory: int | None, max_pixels: int | None) -> EncodedImage:
