@@ -39,7 +39,7 @@ class BufferPool:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.dtype != like.dtype or buffer.numel() < numel:
             self._buffers.pop(name, None)
-            buffer = self._buffers[name] = torch.empty(numel, dtype=like.dtype)
+            buffer = self._buffers[name] = torch.empty(numel, dtype=like.dtype, device=like.device)
         return buffer[:numel].view(shape)
 
     def clear(self) -> None:

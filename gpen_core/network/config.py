@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 
@@ -17,6 +18,15 @@ STYLE_LAYERS = 8
 WRAPPERS = ("g_ema", "params_ema", "params", "state_dict", "model")
 
 Shape = tuple[int, ...]
+
+
+class _Factory(TypedDict):
+    dtype: torch.dtype
+    device: str
+
+
+CPU_FLOAT32: _Factory = {"dtype": torch.float32, "device": "cpu"}
+"""Arguments of new tensors. Programs may set torch's default dtype and default device, which must not change results."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
+from .config import CPU_FLOAT32
+
 TAPS = (1.0, 3.0, 3.0, 1.0)
 MAX_BANDED_SIZE = 128  # rows: above it, folding is faster
 
@@ -81,13 +83,13 @@ def apply_fir(x: torch.Tensor, gain: float, padding: int) -> torch.Tensor:
 
 def _scaled_taps(gain: float) -> torch.Tensor:
     """The taps along one axis, with the sum `gain`."""
-    return torch.tensor(TAPS) * (gain / sum(TAPS))
+    return torch.tensor(TAPS, **CPU_FLOAT32) * (gain / sum(TAPS))
 
 
 @lru_cache(maxsize=64)
 def _band_matrix(side: int, gain: float, padding: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """[S', S]: the matrix of the filter along one axis."""
-    wide = torch.zeros(side + 2 * padding - len(TAPS) + 1, side + 2 * padding)
+    wide = torch.zeros(side + 2 * padding - len(TAPS) + 1, side + 2 * padding, **CPU_FLOAT32)
     for row in range(len(wide)):
         wide[row, row : row + len(TAPS)] = _scaled_taps(gain)
     return wide[:, padding : padding + side].to(device, dtype)
@@ -98,7 +100,7 @@ def _spread_matrix(gain: float, phases: bool, device: torch.device) -> torch.Ten
     """[9, 36]: the matrix that maps 3x3 weights to their 6x6 convolution with the FIR filter.
 
     With `phases` (transposed convolution) the 36 are in the order (row of the 2x2 square, column, 3, 3)."""
-    axis = torch.zeros(3, 6)
+    axis = torch.zeros(3, 6, **CPU_FLOAT32)
     for tap in range(3):
         axis[tap, tap : tap + len(TAPS)] = _scaled_taps(math.sqrt(gain))
     both = torch.einsum("ta,ub->tuab", axis, axis)

@@ -138,7 +138,7 @@ class GPEN(nn.Module):
     def _try_capture(self) -> str | None:
         """Capture the graph of one face. Returns the reason if it fails, else None."""
         try:
-            self(torch.zeros(1, 3, self.size, self.size, device=self.constant.device))
+            self(torch.zeros(1, 3, self.size, self.size, dtype=torch.float32, device=self.constant.device))
         except RuntimeError as error:  # torch raises it for errors of the compiler and the driver
             log.debug("CUDA graph capture failed", exc_info=error)
             self.release_memory()

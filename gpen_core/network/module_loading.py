@@ -21,11 +21,11 @@ def build_from_state_dict(build: Callable[[], nn.Module], state_dict: Mapping[st
     five tensors that do not match."""
     named = dict(state_dict)
     with torch.device("meta"):
-        module = build()
+        module = build().float()  # whatever torch's default dtype is
     expected = module.state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):  # a counter that inference does not read
-            named.setdefault(key, torch.zeros(value.shape, dtype=value.dtype))
+            named.setdefault(key, torch.zeros(value.shape, dtype=value.dtype, device="cpu"))
     problems = [f"{key} is missing" for key in expected if key not in named]
     problems += [f"{key} is unexpected" for key in named if key not in expected]
     problems += [

@@ -62,7 +62,9 @@ class OnnxNetwork(nn.Module):
         self._lock = threading.Lock()
         self._session: Any = None
         # So that `networks_digest` differs between two files.
-        self.register_buffer("model_sha256", torch.tensor(list(bytes.fromhex(model.sha256)), dtype=torch.uint8))
+        self.register_buffer(
+            "model_sha256", torch.tensor(list(bytes.fromhex(model.sha256)), dtype=torch.uint8, device="cpu")
+        )
         self.eval()
 
     @property

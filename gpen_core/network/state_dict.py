@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from ..errors import WeightsError, summarize_problems
-from .config import WRAPPERS, GPENConfig, Shape
+from .config import CPU_FLOAT32, WRAPPERS, GPENConfig, Shape
 from .onnx_network import OnnxModel
 
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -16,7 +16,7 @@ MAX_WRAPPER_DEPTH = 4
 
 def fir_kernel(gain: float) -> torch.Tensor:
     """The FIR filter [4, 4]: the outer product of [1, 3, 3, 1] / 8 with itself, times `gain`."""
-    row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    row = torch.tensor([1.0, 3.0, 3.0, 1.0], **CPU_FLOAT32) / 8
     return gain * torch.outer(row, row)
 
 

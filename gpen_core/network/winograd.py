@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import torch
 
 from .buffer_pool import BufferPool
+from .config import CPU_FLOAT32
 
 TILE_OUT, TILE_IN = 4, 6  # rows and columns of a tile
 BLOCK_TILES = 128  # tiles per matrix product: with fewer, reading the filters dominates; more do not fit into the caches
@@ -45,13 +46,13 @@ def max_bytes(outputs: int, inputs: int) -> int:
 def filter_transform() -> torch.Tensor:
     """G [6, 3]: (1, p, p^2) divided by the product of the differences between p and the other points."""
     rows = [[p**n / math.prod(p - q for q in POINTS if q != p) for n in range(3)] for p in POINTS]
-    return torch.tensor([*rows, [0.0, 0.0, 1.0]])
+    return torch.tensor([*rows, [0.0, 0.0, 1.0]], **CPU_FLOAT32)
 
 
 def input_transform() -> torch.Tensor:
     """B^T [6, 6]: row p has the coefficients of the product of (x - q) over the other points q."""
     others = [[q for q in POINTS if q != p] for p in POINTS]
-    return torch.tensor([*([*_polynomial(points), 0.0] for points in others), _polynomial(POINTS)])
+    return torch.tensor([*([*_polynomial(points), 0.0] for points in others), _polynomial(POINTS)], **CPU_FLOAT32)
 
 
 def _polynomial(points: Sequence[float]) -> list[float]:
@@ -64,7 +65,7 @@ def _polynomial(points: Sequence[float]) -> list[float]:
 
 def output_transform() -> torch.Tensor:
     """A^T [4, 6]: column p is (1, p, p^2, p^3)."""
-    return torch.tensor([[*(p**n for p in POINTS), float(n == TILE_OUT - 1)] for n in range(TILE_OUT)])
+    return torch.tensor([[*(p**n for p in POINTS), float(n == TILE_OUT - 1)] for n in range(TILE_OUT)], **CPU_FLOAT32)
 
 
 def weight_buffer(weight: torch.Tensor, pool: BufferPool) -> torch.Tensor:

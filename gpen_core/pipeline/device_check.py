@@ -18,6 +18,7 @@ import torch
 from ..errors import OutputError, first_line, is_out_of_memory
 from ..files.atomic_write import write_bytes
 from ..network import GPEN, GPENConfig
+from ..network.config import CPU_FLOAT32
 from .torch_postprocess import feather_edges
 from .torch_resize import resize
 from .torch_warp import warp
@@ -123,12 +124,12 @@ def _load_results(record: Path) -> dict[str, str | None]:
 def tiny_gpen() -> GPEN:
     """Build a small GPEN with seeded weights, on the CPU in float32."""
     generator = torch.Generator().manual_seed(7)
-    weights = {key: torch.randn(shape, generator=generator) for key, shape in TINY.parameter_shapes().items()}
+    weights = {key: torch.randn(shape, generator=generator, **CPU_FLOAT32) for key, shape in TINY.parameter_shapes().items()}
     return GPEN(weights, TINY, torch.float32)
 
 
 def _network_input() -> torch.Tensor:
-    return torch.linspace(-1, 1, 3 * TINY.size**2).sin().view(1, 3, TINY.size, TINY.size)
+    return torch.linspace(-1, 1, 3 * TINY.size**2, **CPU_FLOAT32).sin().view(1, 3, TINY.size, TINY.size)
 
 
 def _run_network(device: torch.device) -> torch.Tensor:
@@ -139,9 +140,9 @@ def _run_network(device: torch.device) -> torch.Tensor:
 
 def _run_image_ops(device: torch.device) -> torch.Tensor:
     """[N]: results of all operations that differ between backends, concatenated."""
-    image = torch.rand((3, 37, 50), generator=torch.Generator().manual_seed(7)).to(device)
+    image = torch.rand((3, 37, 50), generator=torch.Generator().manual_seed(7), **CPU_FLOAT32).to(device)
     rotation = np.array([[0.8, -0.6, 9.0], [0.6, 0.8, -3.0]])
-    mask = torch.zeros((512, 512))
+    mask = torch.zeros((512, 512), **CPU_FLOAT32)
     mask[100:300, 150:400] = 1
     warped = [
         warp(image, scale * rotation, (40, 30), cubic=is_cubic, replicate=is_cubic)

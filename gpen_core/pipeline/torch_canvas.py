@@ -28,7 +28,7 @@ class TorchCanvas:
         self._device_image = device_image
         if canvas.result is canvas.original:  # nothing was pasted yet
             self._result = device_image.samples.clone()
-            self._mask = torch.zeros(device_image.samples.shape[:2], device=device_image.device)
+            self._mask = torch.zeros(device_image.samples.shape[:2], dtype=torch.float32, device=device_image.device)
             self._strengths = torch.zeros_like(self._mask)
         else:
             self._result = to_device(canvas.result.pixels[rows], device_image.device).clone()
@@ -100,7 +100,7 @@ class TorchCanvas:
     ) -> torch.Tensor:
         """[h, w]: the mask in the pixels of the region."""
         if mask is None:
-            return torch.ones(size[::-1], device=self._device_image.device)
+            return torch.ones(size[::-1], dtype=torch.float32, device=self._device_image.device)
         matrix = crop_to_region_matrix(alignment, region, mask.shape[-1])
         return warp(mask[None], matrix, size, cubic=False, replicate=False)[0].mul_(WEIGHT_GAIN).clamp_(0, 1)
 

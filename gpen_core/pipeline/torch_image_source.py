@@ -57,5 +57,5 @@ def _scaled(batch: torch.Tensor, longest: int) -> torch.Tensor:
 def _crop_or_black(device_image: DeviceImage, alignment: Alignment) -> torch.Tensor:
     """Crop a face, [3, S, S] in [0, 1]. Outside the image it is black."""
     if alignment.source_region(*device_image.source.size).empty:
-        return torch.zeros((3, alignment.size, alignment.size), device=device_image.device)
+        return torch.zeros((3, alignment.size, alignment.size), dtype=torch.float32, device=device_image.device)
     return device_image.crop(alignment)

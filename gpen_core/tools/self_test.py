@@ -165,7 +165,7 @@ class _FixedFaceDetector(Detector):
     def __init__(self, face: Face, device: torch.device) -> None:
         with torch.device("meta"):
             layout = RetinaFace("mobile0.25").state_dict()
-        state_dict = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in layout.items()}
+        state_dict = {key: torch.zeros(value.shape, dtype=value.dtype, device="cpu") for key, value in layout.items()}
         for key in state_dict:
             if key.startswith("ClassHead") and key.endswith("bias"):
                 state_dict[key][::2] = BACKGROUND_LOGIT  # otherwise every anchor has a score of 0.5 and is searched again

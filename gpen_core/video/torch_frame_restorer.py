@@ -13,6 +13,7 @@ from ..errors import oom_context
 from ..faces.align import crop_face, read_region
 from ..faces.blend import Canvas
 from ..images.image import FloatImage, ImageData, Region
+from ..network.config import CPU_FLOAT32
 from ..options import RestoreOptions, supported_on_device
 from ..pipeline import device_check
 from ..pipeline.devices import SMALLER_MODEL_HINT
@@ -165,7 +166,7 @@ class TorchFrameRestorer(FrameRestorer):
 
 def _run_filter(device: torch.device) -> torch.Tensor:
     """[N]: a small track after the filter, with a crop and a mask of each frame."""
-    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7))
+    noise = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(7), **CPU_FLOAT32)
     smooth = F.interpolate(noise[None], size=(64, 64), mode="bilinear", align_corners=False)[0]
     track = TorchTrackFilter(1.0, 2)
     for number in range(4):

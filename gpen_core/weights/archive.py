@@ -94,7 +94,7 @@ class _Reader:
         if info is None or info.file_size != expected:
             found = "is missing" if info is None else f"has {info.file_size:,} bytes"
             raise UnsafeCheckpoint(f"its storage {storage.key[:20]!r} {found}, expected {expected:,} bytes")
-        numbers = torch.empty(storage.numel, dtype=storage.dtype)
+        numbers = torch.empty(storage.numel, dtype=storage.dtype, device="cpu")
         if expected:
             with cast(zipfile.ZipExtFile, self.archive.open(info)) as stored:
                 view: memoryview = numbers.view(torch.uint8).numpy().data

@@ -61,7 +61,11 @@ class OnnxTensor:
         if self.data is None or found != expected:
             raise UnsafeCheckpoint(f"a tensor of shape {list(self.shape)} in it has {found:,} bytes, expected {expected:,}")
         numbers = bytearray(self.data.read(expected))
-        return torch.frombuffer(numbers, dtype=torch.float32).reshape(self.shape) if numbers else torch.empty(self.shape)
+        return (
+            torch.frombuffer(numbers, dtype=torch.float32).reshape(self.shape)
+            if numbers
+            else torch.empty(self.shape, dtype=torch.float32, device="cpu")
+        )
 
 
 @dataclass

@@ -235,7 +235,9 @@ def _undo(key: str, shape: Shape, use: _Use) -> torch.Tensor:
     values = use.tensor.read()
     if use.is_transposed and values.ndim == 2 and key.endswith("weight"):
         values = values.t()
-    factor = float(torch.tensor(_factor(key, shape)))  # in float32, as the exporter multiplied
+    factor = float(
+        torch.tensor(_factor(key, shape), dtype=torch.float32, device="cpu")
+    )  # in float32, as the exporter multiplied
     return (values.double() / factor).float().reshape(shape).contiguous()
 
 

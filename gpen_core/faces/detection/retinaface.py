@@ -135,7 +135,7 @@ class Detector:
         columns = (corners, scores[image, anchor, None], points, image[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
         counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))
-        sides = torch.tensor(size, dtype=torch.float32)
+        sides = torch.tensor(size, dtype=torch.float32, device="cpu")
         rows[:, :4] *= sides.repeat(2)
         rows[:, 5:15] *= sides.repeat(5)
         for some in torch.split(rows[:, :15], counts.tolist()):

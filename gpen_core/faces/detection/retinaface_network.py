@@ -63,7 +63,7 @@ class RetinaFace(nn.Module):
 
 @lru_cache(maxsize=8)  # devices; read-only
 def _mean(device: torch.device) -> torch.Tensor:
-    return torch.tensor(MEAN_BGR, device=device)[:, None, None]
+    return torch.tensor(MEAN_BGR, dtype=torch.float32, device=device)[:, None, None]
 
 
 def run_in_strips(layers: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, margin: int) -> torch.Tensor:

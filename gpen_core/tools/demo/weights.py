@@ -35,7 +35,11 @@ def sharpening_state_dict(size: int, gains: Sequence[float]) -> dict[str, torch.
     Without gains, or if all are 0, the network is the identity.
     """
     config = RELEASED[size]
-    sd = {key: torch.zeros(shape) for key, shape in config.parameter_shapes().items() if not key.endswith(".kernel")}
+    sd = {
+        key: torch.zeros(shape, dtype=torch.float32, device="cpu")
+        for key, shape in config.parameter_shapes().items()
+        if not key.endswith(".kernel")
+    }
     for key in sd:
         if key.endswith("modulation.bias"):
             sd[key] += 1.0
