@@ -61,8 +61,10 @@ def linked_or_loaded(linked: GpenModel | None, model: str | None, reporter: Node
         return linked
     if not _last_loaded or _last_loaded[0][0] != _cache_key(model):
         _last_loaded.clear()  # frees its memory for the next one
-        load = _load if model is None else load_model
-        loaded = load(model, folders.AUTO_DETECTOR, "auto", reporter)
+        if model is None:
+            loaded = _load(None, folders.AUTO_DETECTOR, "auto", reporter)
+        else:
+            loaded = load_model(model, folders.AUTO_DETECTOR, "auto", reporter)
         _last_loaded.append((_cache_key(model), loaded))
     return _last_loaded[0][1]
 
