@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from ..files.path_checks import URL_SCHEME
 from . import remote
-from .locations import URL_SCHEME, Location, Url, parse_location
+from .locations import Location, Url, parse_location
 
 MAX_FOLDERS = 10_000  # cached by a `FileKeyMap`
 

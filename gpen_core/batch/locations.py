@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter would be a drive
+from ..files.path_checks import URL_SCHEME
+
 QUERY_SCHEMES = ("http", "https")
 CHAINED = {"zip", "tar", "libarchive", "dir", "reference", "simplecache", "filecache", "blockcache"}
 """Schemes whose URLs mean a file inside the location after `::`. Otherwise `::` is part of a name."""

@@ -17,12 +17,12 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from ..errors import InputError, OptionsError
-from ..files.path_checks import is_folder
+from ..files.path_checks import URL_SCHEME, is_folder
 from ..progress import pluralize
 from . import input_list, remote
 from .file_keys import same_file_key
 from .input_kinds import IMAGES, InputKind
-from .locations import URL_SCHEME, Location, Url, parse_location
+from .locations import Location, Url, parse_location
 
 log = logging.getLogger(__name__)
 

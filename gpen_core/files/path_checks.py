@@ -11,12 +11,12 @@ from ..errors import InputError, OutputError
 
 AnyPath = str | os.PathLike[str]
 
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter would be a drive
 
 
 def local_path(path: AnyPath, error: type[InputError | OutputError] = InputError) -> Path:
     """Convert to a `Path`. Reject URLs here, because `Path` would change their slashes and the error would be confusing."""
-    if isinstance(path, str) and URL.match(path):
+    if isinstance(path, str) and URL_SCHEME.match(path):
         raise error(f"{path} is a URL. Only local paths are supported: use fsspec, for example, to read or write the bytes.")
     return Path(path)
 
