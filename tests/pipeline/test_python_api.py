@@ -1,4 +1,4 @@
-"""How Python calls it: what an image may be, options as keywords, saving, and what prints in one line."""
+"""How Python calls it: what images and crops may be, options as keywords, saving, and what prints in one line."""
 
 import io
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import helpers
 import numpy as np
 import pytest
+import torch
 from PIL import Image, PngImagePlugin
 
 from gpen_core import (
@@ -18,6 +19,7 @@ from gpen_core import (
     RestoreInput,
     RestoreOptions,
     crop_faces,
+    paste_faces,
 )
 from gpen_core.images import codecs
 from gpen_core.pipeline.inputs import resize_mask
@@ -51,6 +53,13 @@ def photo(tmp_path, array):
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(array).save(path, quality=95, exif=exif, icc_profile=profile, comment=b"mine")
+    return path
+
+
+@pytest.fixture
+def png(tmp_path, array):
+    path = tmp_path / "photo.png"
+    Image.fromarray(array).save(path)
     return path
 
 
@@ -227,3 +236,62 @@ def test_what_prints_fits_a_line(red, array, photo):
     texts |= {repr(crops): "FaceCrops(1 face found, 1 cropped, 0 skipped)", repr(crops.crops[0]): "FaceCrop(0, Face("}
     for text, start in texts.items():
         assert text.startswith(start) and len(text) <= 100 and "\n" not in text
+
+
+def test_one_image_in_place_of_several_is_refused(red, png, array):
+    """The letters of a path and the rows of an array are no images."""
+    for image in (str(png), png, png.read_bytes(), array, Image.fromarray(array), RestoreInput(array)):
+        for use in (red.restore_batch, red.detect, lambda one: crop_faces(red, one)):
+            with pytest.raises(InputError, match="Expected a list of images, got one"):
+                use(image)
+    gray = np.stack([array[..., 0]] * 2)
+    assert len(red.restore_batch(gray)) == len(red.detect(gray)) == 2
+
+
+def test_faces_are_selected_and_cropped_in_all_that_is_an_image(red, png, array):
+    expected = crop_faces(red, [RestoreInput(array)])[0].pixels[0]
+    for image in (array, png, str(png), RestoreInput(png)):
+        assert np.array_equal(crop_faces(red, [image])[0].pixels[0], expected)
+        assert [face.box for face in red.select_faces(image)] == [FACE.box]
+
+
+def test_an_open_file_that_cannot_be_read_is_refused(red, png, tmp_path):
+    with open(png, "rb") as closed:
+        pass
+    with pytest.raises(InputError, match=r"The open file cannot be read: .*closed"):
+        red(closed)
+    with open(tmp_path / "new", "wb") as to_write, pytest.raises(InputError, match="The open file cannot be read"):
+        red(to_write)
+    with open(png, encoding="utf-8") as text, pytest.raises(InputError, match="Open it in binary mode"):
+        red(text)
+    assert red(io.BytesIO(png.read_bytes())).is_changed
+
+
+@pytest.mark.parametrize("size", [0, -1, 128.5, "128", float("nan")])
+def test_the_size_of_a_crop_is_checked(red, array, size):
+    with pytest.raises(OptionsError, match=r"size is .*; expected a whole number of at least 1"):
+        crop_faces(red, [array], size=size)
+
+
+def test_crops_of_floats_are_from_0_to_1(red, array):
+    """One from 0 to 255 would be pasted as white."""
+    (found,) = crop_faces(red, [array], size=128)
+    (crop,) = found.pixels
+    edited = 1 - crop
+    expected = paste_faces(array, found.crops, [edited]).image_data.pixels
+    for same in (torch.from_numpy(edited), edited.astype(np.float64), np.asfortranarray(edited), edited.tolist()):
+        assert np.array_equal(paste_faces(array, found.crops, [same]).image_data.pixels, expected)
+    for wrong in (edited * 255, edited.astype(object)):
+        with pytest.raises(InputError, match=r"Expected .*float"):
+            paste_faces(array, found.crops, [wrong])
+    with pytest.raises(InputError, match="Expected a square crop"):
+        paste_faces(array, found.crops, [edited[:0, :0]])
+    for strength in (-1, 2, float("nan"), "1"):
+        with pytest.raises(OptionsError, match="strength is"):
+            paste_faces(array, found.crops, [edited], strength=strength)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_a_mask_may_have_either_byte_order(red, array, dtype):
+    mask = np.full((SIZE, SIZE), 65535, dtype)
+    assert np.array_equal(red(array, region_mask=mask).image, red(array).image)
