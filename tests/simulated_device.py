@@ -78,8 +78,11 @@ class SimulatedDevice(TorchFunctionMode):
             return self._call(func, func.__name__, args, kwargs)
 
     def _run_in_thread(self, run, thread):
-        with _Mode(self):
+        super().__enter__()  # a mode is entered in each thread
+        try:
             run(thread)
+        finally:
+            super().__exit__(None, None, None)
 
     def _call(self, func, name, args, kwargs):
         values, spec = tree_flatten((args, kwargs))
@@ -147,14 +150,3 @@ class SimulatedDevice(TorchFunctionMode):
             is_index = name in INDEXES and is_cpu and value.dtype in (torch.int64, torch.bool)
             if is_cpu and not is_index:
                 raise RuntimeError(f"{name}: expected all tensors on the same device, but found {self.device} and cpu")
-
-
-class _Mode(TorchFunctionMode):
-    """The simulation in another thread."""
-
-    def __init__(self, simulated):
-        super().__init__()
-        self._simulated = simulated
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        return self._simulated.call(func, args, kwargs or {})
