@@ -108,10 +108,8 @@ class Entry:
 
         None for `.safetensors`, which is a different file with the same tensors, and for the `.onnx` of a network, of
         which several exports exist."""
-        names = [name for name in (self.file, *self.aliases) if self.is_graph or not name.endswith(".onnx")]
-        if self.is_graph:
-            names.append(f"{self.name}.onnx")  # which `folders.find_file` finds
-        released = [name.lower() for name in names]
+        names = (self.file, *self.aliases, f"{self.name}.onnx")  # `folders.find_file` finds them all
+        released = [name.lower() for name in names if self.is_graph or not name.endswith(".onnx")]
         return self.sha256 if PurePath(file).name.lower() in released else None
 
     def for_export(self, export: Export) -> Entry:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import torch
 
+from ..network.config import CPU_FLOAT32
 from .protobuf import Span, integer, integers, message
 from .unpickler import UnsafeCheckpoint
 
@@ -61,11 +62,9 @@ class OnnxTensor:
         if self.data is None or found != expected:
             raise UnsafeCheckpoint(f"a tensor of shape {list(self.shape)} in it has {found:,} bytes, expected {expected:,}")
         numbers = bytearray(self.data.read(expected))
-        return (
-            torch.frombuffer(numbers, dtype=torch.float32).reshape(self.shape)
-            if numbers
-            else torch.empty(self.shape, dtype=torch.float32, device="cpu")
-        )
+        if not numbers:  # which `frombuffer` refuses
+            return torch.empty(self.shape, **CPU_FLOAT32)
+        return torch.frombuffer(numbers, dtype=torch.float32).reshape(self.shape)
 
 
 @dataclass

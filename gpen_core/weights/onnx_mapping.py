@@ -17,7 +17,7 @@ import torch
 
 from ..errors import WeightsError
 from ..network import RELEASED_SIZES, GPENConfig
-from ..network.config import STYLE_LAYERS
+from ..network.config import CPU_FLOAT32, STYLE_LAYERS
 from ..network.state_dict import fir_kernel, validate
 from .architecture import LEARNED_CONSTANT
 from .onnx_graph import OnnxGraph, OnnxNode, OnnxTensor, Shape
@@ -235,9 +235,7 @@ def _undo(key: str, shape: Shape, use: _Use) -> torch.Tensor:
     values = use.tensor.read()
     if use.is_transposed and values.ndim == 2 and key.endswith("weight"):
         values = values.t()
-    factor = float(
-        torch.tensor(_factor(key, shape), dtype=torch.float32, device="cpu")
-    )  # in float32, as the exporter multiplied
+    factor = float(torch.tensor(_factor(key, shape), **CPU_FLOAT32))  # in float32, as the exporter multiplied
     return (values.double() / factor).float().reshape(shape).contiguous()
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ...errors import WeightsError
 from ...images.image import ImageData
+from ...network.config import CPU_FLOAT32
 from ...network.module_loading import build_from_state_dict, cast_convolutions, device_of, fold_batch_norms
 from ...options import RestoreOptions
 from ..face import Box, Face
@@ -135,7 +136,7 @@ class Detector:
         columns = (corners, scores[image, anchor, None], points, image[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
         counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))
-        sides = torch.tensor(size, dtype=torch.float32, device="cpu")
+        sides = torch.tensor(size, **CPU_FLOAT32)
         rows[:, :4] *= sides.repeat(2)
         rows[:, 5:15] *= sides.repeat(5)
         for some in torch.split(rows[:, :15], counts.tolist()):

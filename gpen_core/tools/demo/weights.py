@@ -18,6 +18,7 @@ import torch
 from ...errors import MissingDependency
 from ...faces.detection.retinaface_network import RetinaFace
 from ...network import RELEASED, GPENConfig
+from ...network.config import CPU_FLOAT32
 
 NOTICE = (
     "These are synthetic demonstration weights: a sharpening filter in GPEN's layout. They show that the pipeline works, "
@@ -36,7 +37,7 @@ def sharpening_state_dict(size: int, gains: Sequence[float]) -> dict[str, torch.
     """
     config = RELEASED[size]
     sd = {
-        key: torch.zeros(shape, dtype=torch.float32, device="cpu")
+        key: torch.zeros(shape, **CPU_FLOAT32)
         for key, shape in config.parameter_shapes().items()
         if not key.endswith(".kernel")
     }
