@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..images.image import FloatImage
 from ..images.resize import resize
+from ..network.autocast import without_autocast
 from ..network.module_loading import build_from_state_dict, cast_convolutions, device_of
 from ..optional_packages import require, version_guard
 
@@ -118,7 +119,8 @@ class FaceParser:
     @torch.no_grad()
     def parse_tensor(self, crop: torch.Tensor) -> torch.Tensor:
         """Return the class numbers [512, 512] of a crop [3, 512, 512] (RGB in [0, 1]), both on the network's device."""
-        logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
+        with without_autocast(crop.device):
+            logits, _ = self.network((crop[None] * 2 - 1).to(self.dtype))
         return logits[0].argmax(0)  # type: ignore[no-any-return]
 
     def mask(self, crop: FloatImage, expand: float = 0.0) -> FloatImage:

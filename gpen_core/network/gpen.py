@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import InputError, first_line
 from . import fused_fir
+from .autocast import without_autocast
 from .blocks import DecoderBlock, EncoderBlock, RowReader, StemBlock, TickCallback
 from .buffer_pool import BufferPool
 from .config import STYLE_LAYERS, GPENConfig
@@ -158,6 +159,10 @@ class GPEN(nn.Module):
         return rows.permute(0, 3, 1, 2).copy_(x)
 
     def _run(self, x: torch.Tensor, context: _ForwardContext) -> torch.Tensor:
+        with without_autocast(x.device):
+            return self._compute(x, context)
+
+    def _compute(self, x: torch.Tensor, context: _ForwardContext) -> torch.Tensor:
         skips = self._encode(x, context)
         styles: StyleCodes = self.modulations(self._style(skips[-1]))
         h = self.conv1(self.constant.expand(len(x), -1, -1, -1), skips.pop(), styles, context.pool)

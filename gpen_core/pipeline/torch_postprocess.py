@@ -18,6 +18,7 @@ from ..faces.color import LUT_SIZE, TONE_SIZE, fit_tone
 from ..faces.face import Face
 from ..faces.mask import BORDER, EXCLUDED_CLASSES, KERNEL, MASK_SIZE, PASSES, SIGMA, TAIL, FaceParser
 from ..faces.postprocess import MaskModels
+from ..network.autocast import without_autocast
 from ..network.module_loading import device_of
 from ..options import RestoreOptions
 from .torch_image import luminance
@@ -52,7 +53,8 @@ def feather_edges(inside: torch.Tensor) -> torch.Tensor:
     inner = slice(BORDER, MASK_SIZE - BORDER)
     mask[inner, inner] = inside[inner, inner]
     blur = _blur_matrix(inside.device)
-    return ((blur @ mask @ blur.T - TAIL) / (1 - 2 * TAIL)).clamp(0, 1)
+    with without_autocast(mask.device):
+        return ((blur @ mask @ blur.T - TAIL) / (1 - 2 * TAIL)).clamp(0, 1)
 
 
 @lru_cache(maxsize=4)  # one entry per device; callers must not modify it

@@ -18,6 +18,7 @@ from ..files.size_text import memory_text
 from ..images import memory_estimate
 from ..images.image import FLOAT_DTYPES, FloatImage, ImageData, Pixels, Region
 from ..images.resize import Filter, resize
+from ..network.autocast import without_autocast
 from ..network.module_loading import cast_convolutions
 from ..progress import Progress, ProgressEvent
 from .devices import FREE_MEMORY_FRACTION, memory_budget
@@ -133,7 +134,8 @@ class Upscaler:
         x = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None]  # HWC -> NCHW
         if self.layout.unshuffle > 1:
             x = functional.pad(x, (0, -width % TILE_MULTIPLE, 0, -height % TILE_MULTIPLE), mode="replicate")
-        y = self.network(x.to(self.dtype))[0].float().permute(1, 2, 0)  # NCHW -> HWC
+        with without_autocast(self.device):
+            y = self.network(x.to(self.dtype))[0].float().permute(1, 2, 0)  # NCHW -> HWC
         return np.asarray(y[: height * self.scale, : width * self.scale].cpu().numpy())
 
 

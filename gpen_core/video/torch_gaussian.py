@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..network.autocast import without_autocast
+
 
 def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Blur each image of [..., H, W] like `cv2.GaussianBlur` of float32."""
@@ -16,8 +18,9 @@ def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     flat = images.reshape(1, -1, *images.shape[-2:])
     count, radius = flat.shape[1], len(kernel) // 2
     # One group for each image: CUDA then computes in float32, not in TF32.
-    flat = F.conv2d(pad_reflected(flat, 3, radius), kernel.view(1, 1, 1, -1).expand(count, -1, -1, -1), groups=count)
-    flat = F.conv2d(pad_reflected(flat, 2, radius), kernel.view(1, 1, -1, 1).expand(count, -1, -1, -1), groups=count)
+    with without_autocast(flat.device):
+        flat = F.conv2d(pad_reflected(flat, 3, radius), kernel.view(1, 1, 1, -1).expand(count, -1, -1, -1), groups=count)
+        flat = F.conv2d(pad_reflected(flat, 2, radius), kernel.view(1, 1, -1, 1).expand(count, -1, -1, -1), groups=count)
     return flat.reshape(images.shape)
 
 

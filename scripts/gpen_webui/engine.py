@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,7 +88,7 @@ def select_faces(image: object, model: str, options: RestoreOptions, detector: s
 
     with _lock, progress_scope():
         restorer = _get_restorer(_device(), model, detector, HostProgress())
-        with _on_device(restorer), _without_autocast(restorer.device):
+        with _on_device(restorer):
             return restorer.select_faces(RestoreInput(image), options)
 
 
@@ -101,8 +101,7 @@ def self_test() -> SelfTest:
         if device.type != "cpu":
             host.free_memory()
         try:
-            with _without_autocast(device):
-                return run_self_test(device, _precision())
+            return run_self_test(device, _precision())
         finally:
             host.collect_garbage()
 
@@ -139,7 +138,7 @@ def _restore_on(
 ) -> RestoreResult:
     restorer = _get_restorer(device, model, detector, progress)
     restorer.prepare(options, progress)
-    with _on_device(restorer), _without_autocast(device):
+    with _on_device(restorer):
         return restorer.restore_batch([frame], options, progress=progress)[0]
 
 
@@ -174,7 +173,3 @@ def _on_device(restorer: FaceRestorer) -> Iterator[None]:
         if host.unload_after_use():
             restorer.move_to(CPU)
             host.collect_garbage()
-
-
-def _without_autocast(device: torch.device) -> Any:
-    return torch.autocast(device.type, enabled=False) if device.type in ("cpu", "cuda") else nullcontext()

@@ -12,6 +12,7 @@ import torch
 
 from ...errors import WeightsError
 from ...images.image import ImageData
+from ...network.autocast import without_autocast
 from ...network.config import CPU_FLOAT32
 from ...network.module_loading import build_from_state_dict, cast_convolutions, device_of, fold_batch_norms
 from ...options import RestoreOptions
@@ -115,7 +116,8 @@ class Detector:
         height, width = x.shape[2:]
         first = int(max(ANCHOR_SIDES[0]) < min_size)
         anchor_boxes = anchors(height, width, ANCHOR_SIDES[first:], STEPS[first:], device)
-        boxes, scores, landmarks = (answer.float() for answer in self.network(x, bool(first)))
+        with without_autocast(device):
+            boxes, scores, landmarks = (answer.float() for answer in self.network(x, bool(first)))
         return self._decode(boxes, scores[..., 1], landmarks, anchor_boxes, (width, height), confidence)
 
     def _decode(
