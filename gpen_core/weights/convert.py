@@ -56,7 +56,8 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
             permissions = part.path.stat().st_mode & 0o777
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             part.path.chmod(permissions)  # safetensors 0.8 replaces the file by one that only its owner can read
-            _compare(load_file(part.path), tensors)
+            if not _equal(load_file(part.path), tensors):  # Windows cannot delete a file while tensors are mapped to it
+                raise WeightsError("The written file differs when it is read back, so it was deleted. Check the disk for errors.")
             sha256 = digest.file_sha256(part.path)
             digest.save_record(target, DigestRecord(sha256, record.checked_by, _describe_source(source, record.sha256)))
             part.commit(target)
@@ -70,10 +71,8 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
     return target
 
 
-def _compare(read: Mapping[str, torch.Tensor], written: Mapping[str, torch.Tensor]) -> None:
-    same = read.keys() == written.keys() and all(_bits_equal(read[key], written[key]) for key in written)
-    if not same:
-        raise WeightsError("The written file differs when it is read back, so it was deleted. Check the disk for errors.")
+def _equal(read: Mapping[str, torch.Tensor], written: Mapping[str, torch.Tensor]) -> bool:
+    return read.keys() == written.keys() and all(_bits_equal(read[key], written[key]) for key in written)
 
 
 def _bits_equal(one: torch.Tensor, other: torch.Tensor) -> bool:
