@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import fspath
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 
 from ..errors import MissingWeights, OptionsError, OutOfMemory, is_out_of_memory
+from ..files.path_checks import AnyPath
 from ..images.image import LUMA, FloatImage
 from ..network import GPEN, RELEASED_SIZES, OnnxNetwork
 from ..network.memory_estimate import CACHE_STRIP_BYTES
@@ -183,15 +185,17 @@ def _to_gray(x: torch.Tensor) -> torch.Tensor:
     return (x * weights).sum(1, keepdim=True).repeat(1, 3, 1, 1)
 
 
-def parse_auto_model(model: str) -> tuple[int, ...]:
+def parse_auto_model(model: AnyPath) -> tuple[int, ...]:
     """Return the sizes that `auto` selects from. `auto:256` starts at 256. Empty for other names.
 
     Raises `OptionsError` for a size that is not a released one."""
-    name, colon, min_size = model.lower().partition(":")
+    name, colon, min_size = fspath(model).lower().partition(":")
     if name != AUTO:
         return ()
     if min_size not in map(str, RELEASED_SIZES) and (colon or min_size):
-        raise OptionsError(f"Unknown model {model!r}. Use auto, or auto: with one of {', '.join(map(str, RELEASED_SIZES))}.")
+        raise OptionsError(
+            f"Unknown model {fspath(model)!r}. Use auto, or auto: with one of {', '.join(map(str, RELEASED_SIZES))}."
+        )
     return tuple(size for size in RELEASED_SIZES if size >= int(min_size or MIN_AUTO_SIZE))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from ..errors import MissingDependency, MissingWeights, OutOfMemory, oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
+from ..files.path_checks import AnyPath
 from ..network import GPEN, RELEASED
 from ..network.memory_estimate import bytes_per_face
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
@@ -21,7 +22,7 @@ from ..progress import Progress, ProgressEvent, no_progress
 from ..weights.catalog import RESTORE, find_operation
 from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
-from ..weights.folders import Folders, find_file, models_dirs, present_sizes
+from ..weights.folders import Folders, Names, find_file, models_dirs, present_sizes, to_names
 from ..weights.name_check import DETECTOR, MODEL, UPSCALER, check_name
 from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
@@ -148,7 +149,7 @@ class ModelSet:
         parser_dtype = detection_dtype(precision, torch_device)
         build_gpen = partial(build_network, precision, torch_device, provider)
         build_face_detector = partial(build_detector, weights_device, parser_dtype)
-        sizes = parse_auto_model(str(models[0]))
+        sizes = parse_auto_model(models[0])
         present = present_sizes(store.folders)
         names = tuple(map(str, models))
         if sizes:
@@ -309,34 +310,34 @@ def _pick_verified_device(device: str | torch.device) -> torch.device:
     return verified_device(pick_device(device), lambda: models_dirs()[0] / DEVICE_CHECKS_FILE)
 
 
-def accept_changed_weights(name: str, models_dir: Folders | None = None) -> str:
+def accept_changed_weights(name: AnyPath, models_dir: Folders | None = None) -> str:
     """Record the digest of a file that the user replaced, and return its path. See `Store.accept_changed`."""
-    path, _ = Store(models_dirs(models_dir)).accept_changed(name, validate_checkpoint)
+    path, _ = Store(models_dirs(models_dir)).accept_changed(fspath(name), validate_checkpoint)
     return str(path)
 
 
-def accept_digest(sha256: str, names: Iterable[str], models_dir: Folders | None = None) -> list[Path]:
+def accept_digest(sha256: str, names: Names, models_dir: Folders | None = None) -> list[Path]:
     """Accept changed files with these names if they have this SHA-256 (64 hexadecimal digits of either case), and return
     their paths.
 
     Names without a file are skipped. Errors as in `Store.accept_changed`."""
     store, sha256 = Store(models_dirs(models_dir)), sha256.lower()
-    paths = (find_file(name, store.folders) for name in names)
+    paths = (find_file(name, store.folders) for name in to_names(names))
     accepted = {path for path in paths if path is not None and file_sha256(path) == sha256}
     return [store.accept_changed(str(path), validate_checkpoint, sha256)[0] for path in sorted(accepted)]
 
 
 def download_weights(
-    names: Sequence[str],
+    names: Names,
     models_dir: Folders | None = None,
     progress: Progress | None = None,
     downloads: DownloadOptions | None = None,
 ) -> dict[Path, DigestRecord]:
-    """Download the missing files with these catalog names, and return a `DigestRecord` for each path.
+    """Download the missing files with this catalog name or these, and return a `DigestRecord` for each path.
 
     `progress` counts the bytes of all files together. It stops the download by raising `Interrupted`; partial files are
     kept and resumed. Raises `MissingWeights` if a file cannot be downloaded, and `WeightsError` if it is rejected."""
-    store = Store(models_dirs(models_dir), downloads)
+    store, names = Store(models_dirs(models_dir), downloads), to_names(names)
     prefetch([WeightRequest(store, name, validate_checkpoint) for name in names], progress or no_progress)
     paths = [store.fetch(name, validate_checkpoint) for name in names]
     return {path: store.verify(path) for path in paths}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import fspath
 from pathlib import PurePath
+
+from ..files.path_checks import AnyPath
 
 GPEN_LICENSE = "GPEN weights (c) Alibaba 2021: for academic and non-commercial use only."
 FACEXLIB_LICENSE = "facexlib weights: MIT."
@@ -303,9 +306,9 @@ def base_name(name: str) -> str:
     return next((lower[: -len(s)] for s in SUFFIXES if lower.endswith(s)), lower)
 
 
-def find_entry(name: str) -> Entry | None:
+def find_entry(name: AnyPath) -> Entry | None:
     """Return the entry of that name, file name or alias. Case and a suffix of `SUFFIXES` are ignored."""
-    wanted = base_name(name)
+    wanted = base_name(fspath(name))
     return next((e for e in CATALOG if wanted in map(base_name, (e.name, e.file, *e.aliases))), None)
 
 

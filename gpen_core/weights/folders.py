@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 Folders = AnyPath | Sequence[AnyPath]
 """One folder or several, as strings or `os.PathLike`. A leading `~` is expanded."""
+Names = AnyPath | Iterable[AnyPath]
+"""One name of weights or several, as strings or `os.PathLike`."""
 
 
 def models_dirs(folders: Folders | None = None) -> tuple[Path, ...]:
@@ -65,16 +67,21 @@ def resolve_path(name: str, folders: Sequence[Path]) -> Path | Entry:
     return found
 
 
+def to_names(names: Names) -> list[str]:
+    """Return the names as strings. One name alone is a list of one: its letters are not names."""
+    return [os.fspath(one) for one in ([names] if isinstance(names, (str, os.PathLike)) else names)]
+
+
 def expand_home(name: str) -> Path:
     """Replace a leading `~` or `~USER` by the home folder. If it is unknown, the name stays: a file's can begin with `~`."""
     return Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises
 
 
-def find_file(name: str, folders: Folders) -> Path | None:
+def find_file(name: AnyPath, folders: Folders) -> Path | None:
     """Return the weights file of that name, or of its catalog entry, in these folders, or None.
 
     Outside the catalog, the file with exactly this name comes first: one with another suffix may be another network."""
-    folders, entry = _to_paths(folders), find_entry(name)
+    name, folders, entry = os.fspath(name), _to_paths(folders), find_entry(name)
     if entry is None and name.lower().endswith(SUFFIXES):
         files = (path for folder in folders for path in _list_files(folder))
         exact = next((path for path in files if path.name == name and os.path.isfile(path)), None)
@@ -89,11 +96,11 @@ def find_file(name: str, folders: Folders) -> Path | None:
     return None
 
 
-def fingerprint(name: str, folders: Folders) -> tuple[object, ...] | None:
+def fingerprint(name: AnyPath, folders: Folders) -> tuple[object, ...] | None:
     """Return path, bytes and time (ns) of the weights file of that name, which change when the file is replaced.
 
     None if there is no such file. For `AUTO_MODELS`, return those of all networks in the folders."""
-    if name in AUTO_MODELS:
+    if os.fspath(name) in AUTO_MODELS:
         return tuple(state for one in list_networks(folders) if (state := fingerprint(one, folders))) or None
     path = find_file(name, folders)
     if path is None:
@@ -105,13 +112,13 @@ def fingerprint(name: str, folders: Folders) -> tuple[object, ...] | None:
     return str(path), status.st_size, status.st_mtime_ns
 
 
-def needs_onnx_runtime(name: str, folders: Folders) -> bool:
+def needs_onnx_runtime(name: AnyPath, folders: Folders) -> bool:
     """Whether the weights file of that name is an ONNX file that cannot be converted because ONNX Runtime is missing."""
     path = find_file(name, folders)
     return path is not None and path.suffix.lower() == ".onnx" and not has_runtime()
 
 
-def download_size(name: str) -> int | None:
+def download_size(name: AnyPath) -> int | None:
     """Return the bytes of the catalog's file of that name; for some files, of the tensors only.
 
     None for an unknown name or an unknown size."""
@@ -160,11 +167,11 @@ def present_sizes(folders: Folders) -> tuple[int, ...]:
     return tuple(sorted(one.size or 0 for one in found if not needs_onnx_runtime(one.name, folders)))
 
 
-def match_network_name(name: str, folders: Folders) -> str | None:
+def match_network_name(name: AnyPath, folders: Folders) -> str | None:
     """Return the entry of `list_networks` for a name, or None. A path is not a name.
 
     Case and suffix are ignored. Catalog names and aliases are accepted."""
-    entry = find_entry(name)
+    name, entry = os.fspath(name), find_entry(name)
     wanted = base_name(name if entry is None else entry.file)
     choices = list_networks(folders)
     return name if name in choices else next((choice for choice in choices if base_name(choice) == wanted), None)

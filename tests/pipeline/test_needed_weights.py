@@ -69,7 +69,8 @@ def test_files_are_fetched_and_what_vouches_for_them_is_said(tmp_path, publish, 
     ((path, record),) = download_weights(["gpen-test"], tmp_path, seen.append, ONLINE).items()
     assert path == tmp_path / FILE and path.read_bytes() == BODY and record.has_digest
     assert seen[-1].done == seen[-1].total == len(BODY)
-    assert list(download_weights(["gpen-test"], tmp_path, seen.append, ONLINE)) == [path] and len(server.gets) == 1
+    for names in (["gpen-test"], "gpen-test", Path("gpen-test")):
+        assert list(download_weights(names, tmp_path, seen.append, ONLINE)) == [path] and len(server.gets) == 1
 
 
 def test_without_a_digest_only_the_structure_is_known(tmp_path, publish, serve):

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from gpen_core import (
+    accept_digest,
+    download_size,
     find_file,
     fingerprint,
     list_detectors,
     list_networks,
     match_network_name,
     needs_onnx_runtime,
+    parse_auto_model,
     present_sizes,
 )
-from gpen_core.errors import MissingDependency, MissingWeights, OptionsError
+from gpen_core.errors import MissingDependency, MissingWeights, OptionsError, WeightsError
 from gpen_core.network import GPENConfig
 from gpen_core.weights import digest, folders
 from gpen_core.weights.catalog import CATALOG, base_name, find_entry, find_export, restoring_networks
@@ -48,6 +51,23 @@ def test_one_folder_or_several_may_be_searched_as_text_or_as_paths(tmp_path):
         assert present_sizes(given) == (512,) and list_networks(given)[-1] == "my-gpen.pth"
         assert match_network_name("MY-GPEN", given) == "my-gpen.pth" and list_detectors(given)
         assert not needs_onnx_runtime("gpen-bfr-512", given)
+
+
+def test_a_name_may_be_a_path(tmp_path):
+    file = touch(tmp_path, "GPEN-BFR-512.pth") / "GPEN-BFR-512.pth"
+    name = Path("gpen-bfr-512")
+    assert find_entry(name) is find_entry("gpen-bfr-512") and download_size(name) == find_entry(name).known_bytes
+    assert find_file(name, tmp_path) == file and fingerprint(name, tmp_path)[0] == str(file)
+    assert match_network_name(name, tmp_path) == file.name and not needs_onnx_runtime(name, tmp_path)
+    assert fingerprint(Path("auto"), tmp_path) == fingerprint("auto", tmp_path) == (fingerprint(name, tmp_path),)
+    assert parse_auto_model(Path("auto:1024")) == (1024, 2048)
+
+
+def test_one_name_is_not_read_letter_by_letter(tmp_path):
+    file = touch(tmp_path, "GPEN-BFR-512.pth") / "GPEN-BFR-512.pth"
+    for names in ("gpen-bfr-512", Path("gpen-bfr-512"), ["gpen-bfr-512"]):
+        with pytest.raises(WeightsError, match=file.name):  # which is no checkpoint, but is found
+            accept_digest(digest.file_sha256(file), names, tmp_path)
 
 
 def test_a_folder_that_may_not_be_read_has_no_files(tmp_path, monkeypatch, caplog):
