@@ -16,6 +16,7 @@ from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..files.size_text import memory_text
 from ..network import GPENConfig
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
+from ..options.spec import check_range
 from .onnx_providers import (
     DEVICE_TYPES,
     OPENVINO_PROVIDER,
@@ -49,7 +50,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         return _runtime_device(str(name))
     try:
         device = torch.device(name)
-    except RuntimeError as error:  # torch lists the types that any build knows, not those of this machine
+    except (RuntimeError, TypeError) as error:  # torch lists the types that any build knows, not those of this machine
         raise DeviceError(f"Unknown device {str(name)!r}. {_available_text()}") from error
     try:
         torch.zeros(1, device=device).item()  # fails for `meta`, which exists everywhere and computes nothing
@@ -131,6 +132,13 @@ def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def check_memory(**limits: float | None) -> None:
+    """Raise `OptionsError` for a limit of memory that is not a number of bytes. None is no limit."""
+    for name, limit in limits.items():
+        if limit is not None:
+            check_range(name, limit, 0)
 
 
 def pixel_memory_budget(requested: int | None = None) -> int | None:

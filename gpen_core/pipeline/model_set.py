@@ -129,7 +129,7 @@ class ModelSet:
         progress: Progress | None,
         downloads: DownloadOptions | None,
         detection_dir: Folders | None,
-        offload_device: torch.device | None,
+        offload_device: str | torch.device | None,
         upscaler: str = LANCZOS,
         prefetch_auto: bool = True,
     ) -> ModelSet:
@@ -145,7 +145,7 @@ class ModelSet:
         store = Store(models_dirs(models_dir), downloads, keep_onnx=provider is not None)
         detection_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
         notify = progress or no_progress
-        weights_device = offload_device or torch_device
+        weights_device = torch_device if offload_device is None else pick_device(offload_device)
         parser_dtype = detection_dtype(precision, torch_device)
         build_gpen = partial(build_network, precision, torch_device, provider)
         build_face_detector = partial(build_detector, weights_device, parser_dtype)
@@ -185,7 +185,7 @@ class ModelSet:
             face_detector,
             torch_device,
             partial(load_parser, detection_store, weights_device, parser_dtype),
-            offload_device,
+            weights_device,
             partial(load_upscaler, store, weights_device, torch_device, precision),
             IdentityModels.from_store(face_detector, detection_store),
         )

@@ -24,7 +24,7 @@ from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
 from . import device_check, operations
 from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
-from .devices import SMALLER_MODEL_HINT, ForkGuard
+from .devices import SMALLER_MODEL_HINT, ForkGuard, check_memory
 from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
 from .inputs import RestoreInput, RestoreSession, to_inputs, with_upscaled_background
@@ -81,7 +81,7 @@ class FaceRestorer:
         progress: Progress | None = None,
         downloads: DownloadOptions | None = None,
         detection_dir: Folders | None = None,
-        offload_device: torch.device | None = None,
+        offload_device: str | torch.device | None = None,
         upscaler: str = LANCZOS,
         prefetch_auto: bool = True,
     ) -> FaceRestorer:
@@ -252,13 +252,14 @@ class FaceRestorer:
 
         Raises `ImageTooLarge` for too many pixels, before they are decoded; `InputError` for invalid images, for boxes and
         masks that are not finite, for a missing region mask if the network fills a region, and for a background that is
-        smaller or has another aspect ratio; `OptionsError` for a background with `upscale` and an invalid `max_pixels`;
+        smaller or has another aspect ratio; `OptionsError` for a background with `upscale` and an invalid limit;
         `MissingWeights` if weights of ParseNet or of the upscaler are missing; `MissingDependency` if no installed package
         can build the upscaler; `OutOfMemory`."""
         ForkGuard.check()
         options = replace(options or RestoreOptions(), **changes)
         operation = self.models.operation
         options = operations.adapt_options(options, operation)
+        check_memory(max_memory=max_memory)
         if max_pixels is not None:
             check_range("max_pixels", max_pixels, 1, whole=True)
         inputs = to_inputs(images)

@@ -18,7 +18,7 @@ from ..faces.select import person_notes
 from ..files.path_checks import AnyPath, local_path
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.devices import pixel_memory_budget
+from ..pipeline.devices import check_memory, pixel_memory_budget
 from ..pipeline.people import references_digest
 from ..pipeline.report import options_json
 from ..pipeline.restorer import FaceRestorer
@@ -119,6 +119,7 @@ def restore_video(
     if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
     `FaceRestorer.restore_batch`."""
     restorer.require_restoration("videos")
+    check_memory(max_memory=max_memory, frame_memory=frame_memory)
     source, target = local_path(source), local_path(target, OutputError)
     options, video = options or RestoreOptions(), video or VideoOptions()
     progress_replay = ReplayableProgress(progress or no_progress)
@@ -196,8 +197,7 @@ def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSourc
 
 def _prefetch_depth(run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> int:
     plans, radius = frame_restorer.plans, frame_restorer.filter_radius
-    memory = pixel_memory_budget(run.frame_memory)
-    return prefetch_depth(run.info, run.encoding, plans, radius, memory, analysis.frame_count)
+    return prefetch_depth(run.info, run.encoding, plans, radius, pixel_memory_budget(run.frame_memory), analysis.frame_count)
 
 
 def _run_executor(

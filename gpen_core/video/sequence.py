@@ -11,6 +11,7 @@ from ..errors import oom_context
 from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
+from ..pipeline.devices import check_memory
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ReplayableProgress, no_progress
 from .analysis import VideoAnalysis
@@ -79,6 +80,7 @@ def restore_sequence(
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
+    check_memory(max_memory=max_memory)
     restorer.require_restoration("videos")
     raise_if_image_only(options)
 

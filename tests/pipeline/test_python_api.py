@@ -10,6 +10,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from gpen_core import (
+    DeviceError,
     FaceCrop,
     FaceRestorer,
     ImageTooLarge,
@@ -20,6 +21,8 @@ from gpen_core import (
     RestoreOptions,
     crop_faces,
     paste_faces,
+    restore_sequence,
+    restore_video,
 )
 from gpen_core.images import codecs
 from gpen_core.pipeline.inputs import resize_mask
@@ -98,6 +101,31 @@ def test_the_limit_of_pixels_may_be_raised(nobody, photo, monkeypatch):
     for value in (0, -1, 2.5, "many"):
         with pytest.raises(OptionsError, match=r"max_pixels is .*; expected a whole number of at least 1"):
             nobody(photo, max_pixels=value)
+
+
+@pytest.mark.parametrize("value", ["4G", -1, float("nan"), float("inf")])
+def test_a_limit_of_memory_is_a_number_of_bytes(red, nobody, photo, array, tmp_path, value):
+    uses = {
+        "image": lambda: nobody(photo, max_memory=value),
+        "images": lambda: list(restore_sequence(red, lambda: [array], max_memory=value)),
+        "video": lambda: restore_video("clip.mp4", tmp_path / "out.mp4", red, max_memory=value),
+    }
+    for use in uses.values():
+        with pytest.raises(OptionsError, match=r"max_memory is .*; expected a number of at least 0"):
+            use()
+    with pytest.raises(OptionsError, match="frame_memory is"):
+        restore_video("clip.mp4", tmp_path / "out.mp4", red, frame_memory=value)
+    assert not nobody(photo, max_memory=4e9).is_changed
+
+
+def test_the_device_of_waiting_weights_may_be_a_text(models):
+    def load(device, offload_device):
+        return FaceRestorer.load("red-256", "retinaface_mobile0.25", models, device, "fp32", offload_device=offload_device)
+
+    assert load("cpu", "cpu").device.type == "cpu"
+    for device, offload_device in (("cpu", "shelf"), ("shelf", None), (None, None)):
+        with pytest.raises(DeviceError, match="Unknown device"):
+            load(device, offload_device)
 
 
 def test_a_batch_takes_images_and_restore_inputs(red, photo, array):
