@@ -34,14 +34,15 @@ VARIABLE_PREFIXES = (
 def report(given_models_dir: Path | None, self_test: str) -> str:
     """Return versions, devices, folders, weights with their SHA-256, and the self-test's result. Downloads nothing.
 
-    The home folder is written as `~`. Weights of the catalog have their catalog names, others only their architecture."""
+    The home folder is written as `~`, and a models folder elsewhere is not named. Weights of the catalog have their catalog
+    names, others only their architecture."""
     lines = [
         *environment.format_packages(),
         f"Python in {sys.prefix}",
         f"environment variables set: {', '.join(_set_variables()) or 'none'}",
         f"devices: {environment.format_devices()}",
         *_format_hardware(),
-        *environment.format_models_dir(given_models_dir, _format_weights),
+        *environment.format_models_dir(given_models_dir, _format_weights, _name_in_home),
         *environment.format_optional_packages(),
         f"self-test: {self_test}",
     ]
@@ -61,6 +62,12 @@ def _home_dirs() -> tuple[str, ...]:
     except RuntimeError:  # an account without a home folder
         return ()
     return str(home), str(home.resolve())
+
+
+def _name_in_home(folder: Path) -> str:
+    """Return the whole path of a folder in the home folder. Of others, say only where they are not."""
+    path = str(folder.absolute())
+    return "not in the home folder" if redact_home_dirs(path, _home_dirs()) == path else path
 
 
 def _set_variables() -> list[str]:

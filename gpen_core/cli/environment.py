@@ -163,15 +163,17 @@ def format_devices() -> str:
     return f"{', '.join(str(d) for d in available_devices())}; auto uses {device} with {short}{on_request}"
 
 
-def format_models_dir(models_dir: Path | None, weights: Callable[[Path], Iterator[str]]) -> Iterator[str]:
-    """Yield the models folder, then the lines of `weights` about its files."""
+def format_models_dir(
+    models_dir: Path | None, weights: Callable[[Path], Iterator[str]], name: Callable[[Path], str] = str
+) -> Iterator[str]:
+    """Yield the models folder, which `name` writes, then the lines of `weights` about its files."""
     try:
         folder = models_dirs(models_dir)[0]
     except MissingDependency as error:
         yield f"models folder: unknown. {error}"
         return
     problem = " (is not a folder)" if exists(folder) else " (does not exist yet)"
-    yield f"models folder: {folder}{'' if is_folder(folder) else problem}"
+    yield f"models folder: {name(folder)}{'' if is_folder(folder) else problem}"
     yield from weights(folder)
 
 

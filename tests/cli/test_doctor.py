@@ -206,6 +206,18 @@ def test_the_report_has_digests_and_no_name_of_the_users(examine, tmp_path, monk
     assert all(line_of(text, start) for start in ("devices", "cpu ", "torch ", "Python in", "free disk space", "self-test"))
 
 
+@pytest.mark.parametrize("is_present", [True, False])
+def test_the_report_does_not_name_a_models_folder_outside_the_home(examine, tmp_path, monkeypatch, is_present):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    (tmp_path / ("uncle ben" if is_present else "other")).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "uncle ben", Path("uncle ben")):
+        text = examine(folder, "--report")
+        state = "" if is_present else " (does not exist yet)"
+        assert line_of(text, "models folder") == f"models folder: not in the home folder{state}"
+        assert "uncle" not in text and "uncle" in examine(folder)
+
+
 def test_weights_that_cannot_be_read_are_said_without_their_name(examine, tmp_path, monkeypatch):
     from gpen_core.errors import WeightsError
 
