@@ -20,7 +20,8 @@ from pathlib import Path
 from .process_id import current_process, hostname, process_exists
 from .regular_file import BINARY, NO_FOLLOW
 
-NAME_LENGTH = 40  # characters of the target's name, so that the whole name has at most 255 bytes
+MAX_NAME_BYTES = 255  # of a file's name; the limit of common file systems
+NAME_LENGTH = 40  # characters of the target's name, so that the whole name has at most that many bytes
 ANY_KEY = "[0-9a-f]{16}"
 DAY = 86_400.0  # seconds
 

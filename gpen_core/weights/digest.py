@@ -6,6 +6,7 @@ The record is stored next to the file as `.NAME.gpen.json`, so that every later 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import WeightsChanged, WeightsError
+from ..files.stale_temp import MAX_NAME_BYTES, NAME_LENGTH
 from .partial_file import acquire, remove_stale
 from .weights_file import open_weights
 
@@ -72,9 +74,14 @@ def file_sha256(path: Path) -> str:
 
 
 def record_path(path: Path) -> Path:
-    """Return the path of a file's record. The record of a link is stored next to its target."""
+    """Return the path of a file's record. The record of a link is stored next to its target.
+
+    For a name to which nothing can be added, it has the beginning of the name and a digest of the whole."""
     real = Path(os.path.realpath(path))
-    return real.with_name(f".{real.name}.gpen.json")
+    name = f".{real.name}.gpen.json"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        name = f".{real.name[:NAME_LENGTH]}.{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.gpen.json"
+    return real.with_name(name)
 
 
 def load_record(path: Path) -> DigestRecord | None:

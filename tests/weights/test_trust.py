@@ -258,6 +258,16 @@ def test_a_file_named_by_path_is_remembered_too(load, place):
         load(str(path))
 
 
+@pytest.mark.parametrize("stem", ["g" * 251, "g" * 242, "\N{GRINNING FACE}" * 62, "g" * 234])
+def test_a_file_with_a_name_as_long_as_can_be_is_remembered_too(load, place, stem):
+    path, other = place(BODY, f"{stem}.pth"), place(OTHER, f"{stem[:-1]}.pth")
+    assert load(path.name) == 1 and load(other.name) == 2
+    assert digest.load_record(path).sha256 == sha(BODY) and digest.load_record(other).sha256 == sha(OTHER)
+    path.write_bytes(OTHER)
+    with pytest.raises(WeightsError, match="has changed"):
+        load(path.name)
+
+
 def test_a_file_that_could_not_be_used_is_not_remembered(load, place):
     path = place(b"rubbish", "my-own.pth")
     with pytest.raises(WeightsError):
