@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from filelock import Timeout
 
-from ..errors import MissingWeights, WeightsError
+from ..errors import MissingWeights, WeightsChanged, WeightsError
 from ..files.lock_file import file_lock, has_locks
 from ..files.size_text import file_size_text
 from ..progress import Progress, ProgressEvent
@@ -79,6 +79,7 @@ class Download:
         self.progress = progress
         self.check = check
         self.policy = policy or RetryPolicy()
+        self.earlier: DigestRecord | None = None
 
     def run(self) -> Path:
         """Download the file unless it exists, and return its path. `DownloadFailed` lists the error of each source."""
@@ -113,6 +114,10 @@ class Download:
 
     def _fetch(self) -> None:
         log.warning("Downloading %s. %s", self.entry.file, self.entry.license)
+        try:
+            self.earlier = digest.load_record(self.target)
+        except WeightsChanged:  # without a file, there is nothing that it protects: anyone could delete it
+            log.warning("%s is damaged and will be replaced.", digest.record_path(self.target))
         faults: list[str] = []
         for candidate in self._candidates(faults):
             try:
@@ -214,7 +219,7 @@ class Download:
 
     def _raise_if_changed(self, source: Source, digests: tuple[str, ...]) -> None:
         """Raise `SourceError` if this source served a file with another digest before."""
-        before = digest.load_record(self.target)
+        before = self.earlier
         if before is not None and before.source == source.url and digests and before.sha256 not in digests:
             raise SourceError(
                 f"serves another file than on {before.date} (SHA-256 {' or '.join(digests)}, recorded {before.sha256}). "

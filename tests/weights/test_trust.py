@@ -341,6 +341,16 @@ def test_a_source_that_publishes_another_file_than_before_is_refused(publish, lo
     assert load() == 2
 
 
+@pytest.mark.parametrize("publisher", [modelscope, lambda server, sha256: server.source])
+def test_a_damaged_record_without_its_file_is_replaced(publish, load, serve, tmp_path, caplog, publisher):
+    publish(publisher(serve(), sha(BODY)))
+    note = digest.record_path(tmp_path / "models" / FILE)
+    note.parent.mkdir()
+    note.write_text("{")
+    assert load() == 1 and digest.load_record(tmp_path / "models" / FILE).sha256 == sha(BODY)
+    assert caplog.text.count(f"{note} is damaged and will be replaced.") == 1
+
+
 def test_a_record_nested_deeply_is_refused(tmp_path):
     digest.record_path(tmp_path / "a.pth").write_text("[" * 200_000)
     with pytest.raises(WeightsError):
