@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import tempfile
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,29 +20,51 @@ PARQUET_MAGIC = b"PAR1"
 PATH_COLUMN = "path"
 BATCH_ROWS = 10_000
 MAX_LINE_BYTES = 1 << 16  # bytes; no system allows longer paths
+STANDARD_INPUT = Path("-")
 
 
 def read(listing: Path) -> Iterator[str]:
     """Yield the paths and URLs of a list.
 
-    A text file has one per line, in UTF-8; names in other encodings are kept. Blank lines and lines that start with # are
-    skipped. A Parquet file has them in the column `path` and needs pyarrow.
+    A text file has one per line, in UTF-8; names in other encodings are kept. UTF-16 with a byte order mark, which
+    PowerShell writes, is read, too. Blank lines and lines that start with # are skipped. A Parquet file has them in the
+    column `path` and needs pyarrow. The list may be a pipe, or `-` for the standard input, and is read once.
 
     Raises `InputError` for an unreadable list, and `MissingDependency`."""
     try:
-        file, _ = open_regular_file(listing)
-        with file:
-            is_parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-            file.seek(0)
-            yield from _parquet_rows(file, listing) if is_parquet else _text_rows(file, listing)
+        with _open(listing) as file:
+            first = file.readline(MAX_LINE_BYTES)
+            if first.startswith(PARQUET_MAGIC):
+                yield from _parquet_rows(_seekable(first, file), listing)
+            elif first.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                text = io.TextIOWrapper(_seekable(first, file), "utf-16", "replace")
+                yield from _text_rows((line.encode() for line in text), listing)
+            else:
+                yield from _text_rows(chain([first], iter(partial(file.readline, MAX_LINE_BYTES), b"")), listing)
     except OSError as error:
         raise InputError(f"The list {listing} cannot be read: {error.strerror or error}.") from error
 
 
-def _text_rows(file: BinaryIO, listing: Path) -> Iterator[str]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES):
-        number += 1
+def _open(listing: Path) -> BinaryIO:
+    if listing == STANDARD_INPUT:
+        return open(0, "rb", closefd=False)
+    return open(listing, "rb") if listing.is_fifo() else open_regular_file(listing)[0]
+
+
+def _seekable(first: bytes, rest: BinaryIO) -> BinaryIO:
+    """Return a list of which `first` was already read, or of a pipe, a temporary copy, from the start."""
+    if rest.seekable():
+        rest.seek(0)
+        return rest
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  the caller reads it
+    copy.write(first)
+    shutil.copyfileobj(rest, copy)
+    copy.seek(0)
+    return copy
+
+
+def _text_rows(lines: Iterator[bytes], listing: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
         if len(line) == MAX_LINE_BYTES or b"\0" in line:
             raise InputError(
                 f"Line {number} of {listing} is not a path. Use a text with one path or URL per line, or Parquet."

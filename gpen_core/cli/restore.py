@@ -141,7 +141,7 @@ def add_input_list(group: argparse._ArgumentGroup, inputs: argparse.Action) -> N
         type=parse_local_path,
         action=InputListAction,
         metavar="FILE",
-        help="file with one input per line, or a Parquet file with a column path",
+        help="file with one input per line (- is the standard input), or a Parquet file with a column path",
     )
 
 

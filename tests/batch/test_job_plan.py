@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,35 @@ def test_a_lists_absolute_paths_and_those_that_lead_out_are_kept_without_their_r
 def test_what_is_no_list_is_refused(tree, content):
     with pytest.raises(InputError, match=r"Line 2 of .*list\.txt is not a path"):
         jobs(Sources(listing=a_list(tree, content)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_a_list_that_powershell_writes_is_read(tree, encoding):
+    text = "\ufeff" * (encoding == "utf-16-be") + "in/ä.png\r\n\r\n# mine\r\nin/b.png\r\n"
+    assert list(input_list.read(a_list(tree, text.encode(encoding)))) == ["in/ä.png", "in/b.png"]
+    assert list(input_list.read(a_list(tree, b"\xff\xfea")))  # cut off: no such file, and no crash
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("is_parquet", [False, True])
+def test_a_list_may_be_a_pipe(tree, is_parquet):
+    content = b"in/a.png\nin/b.png"
+    if is_parquet:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"path": ["in/a.png", "in/b.png"]}), "list.parquet")
+        content = Path("list.parquet").read_bytes()
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(Path("pipe").write_bytes, content)
+        assert list(input_list.read(Path("pipe"))) == ["in/a.png", "in/b.png"]
+        assert written.result() == len(content)
+
+
+def test_the_standard_input_may_be_the_list(tree):
+    code = "from pathlib import Path; from gpen_core.batch.input_list import read; print(*read(Path('-')))"
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    ran = subprocess.run([sys.executable, "-c", code], input=b"in/a.png\nin/b.png\n", env=environ, stdout=subprocess.PIPE)
+    assert ran.stdout.split() == [b"in/a.png", b"in/b.png"]
 
 
 def test_a_list_that_is_missing_is_an_input_error(tree):
