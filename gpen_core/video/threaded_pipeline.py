@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import queue
 import threading
@@ -27,7 +28,8 @@ class _QueueItem(Generic[Item]):
 
 
 class ThreadedPipeline:
-    """Threads that produce items ahead of their consumers. Use it as a context manager, which ends all threads.
+    """Threads that produce items ahead of their consumers. Use it as a context manager, which ends all threads. They also
+    end before the interpreter does, because a thread in C++ code would then abort the process.
 
     An exception of a stage is raised again where its items are consumed. `raise_if_stopped` raises `Interrupted` in a stage
     that still runs after the pipeline ended. While the thread that created the pipeline waits for an item, `on_tick` is
@@ -39,9 +41,14 @@ class ThreadedPipeline:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> ThreadedPipeline:
+        atexit.register(self._stop)  # for a generator that is neither consumed nor closed
         return self
 
     def __exit__(self, *raised: object) -> None:
+        atexit.unregister(self._stop)
+        self._stop()
+
+    def _stop(self) -> None:
         self._stop_event.set()
         for thread in self._threads:
             thread.join()

@@ -1,7 +1,11 @@
 """Stages work ahead of each other, stop together, and tell of what fails."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +127,20 @@ def test_the_last_progress_event_is_sent_again():
     progress(event)
     progress.replay()
     assert events == [event] * 2
+
+
+def test_a_pipeline_that_is_left_open_ends_with_the_program():
+    """The last lines run at the end, after its threads have ended."""
+    code = """
+import atexit, threading
+from gpen_core.video.threaded_pipeline import ThreadedPipeline
+def numbers():
+    with ThreadedPipeline() as stages:
+        yield from stages.prefetch(iter(int, 1), 1)
+atexit.register(lambda: print([one.name for one in threading.enumerate()]))
+kept = numbers()
+print(next(kept), len(threading.enumerate()))
+"""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.splitlines()) == (0, ["0 2", "['MainThread']"])
