@@ -219,10 +219,18 @@ def image_files(folder: Path, left_out: Counter[str] | None = None, kind: InputK
     Raises `InputError`."""
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not _is_dir(entry))
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror or error}.") from error
     return [folder / name for name in names if _is_readable(name, Counter() if left_out is None else left_out, kind)]
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, without asking the system again. A link that leads nowhere or to itself is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_readable(name: str, left_out: Counter[str], kind: InputKind) -> bool:

@@ -140,6 +140,15 @@ def test_a_lists_absolute_paths_and_those_that_lead_out_are_kept_without_their_r
     assert targets(Sources(listing=listing)) == [f"out/{path.as_posix()}" for path in below]
 
 
+def test_a_link_to_itself_does_not_hide_the_images_beside_it(tree):
+    try:
+        for name, target in (("loop.png", "loop.png"), ("gone.png", "nowhere.png")):
+            (tree / "deep" / name).symlink_to(target)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    assert [Path(one.source).name for one in Sources(("deep",))] == ["b.png", "d.tiff", "gone.png", "loop.png"]
+
+
 @pytest.mark.parametrize("content", [b"a.png\nb\0.png\n", b"a.png\n" + b"x" * 70000])
 def test_what_is_no_list_is_refused(tree, content):
     with pytest.raises(InputError, match=r"Line 2 of .*list\.txt is not a path"):
