@@ -95,5 +95,5 @@ def _parquet_rows(file: BinaryIO, listing: Path) -> Iterator[str]:
                     )
                 if value:
                     yield value
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # Spark writes text without checking it
         raise InputError(f"The list {listing} cannot be read: {error}.") from error

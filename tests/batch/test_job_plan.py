@@ -207,6 +207,10 @@ def test_a_parquet_list_has_a_column_path(tree):
     parquet.write_table(pyarrow.table({"path": [1, 2]}), "numbers.parquet")
     with pytest.raises(InputError, match="contains 1; expected text"):
         list(input_list.read(Path("numbers.parquet")))
+    bad_text = pyarrow.array([b"\xff.png"]).cast("string", safe=False)
+    parquet.write_table(pyarrow.table({"path": bad_text}), "latin.parquet")
+    with pytest.raises(InputError, match=r"latin\.parquet cannot be read: 'utf-8' codec"):
+        list(input_list.read(Path("latin.parquet")))
     Path("broken.parquet").write_bytes(Path("list.bin").read_bytes()[:1000])
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read"):
         list(input_list.read(Path("broken.parquet")))
