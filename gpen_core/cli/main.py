@@ -17,6 +17,7 @@ from types import FrameType
 
 from ..errors import (
     GpenError,
+    InputError,
     MissingWeights,
     OutOfMemory,
     WeightsChanged,
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         with _signals_as_interrupts():
+            _check_current_folder()
             status = int(options.command(options))
             sys.stdout.flush()  # here, because a closed pipe is handled below
             return status
@@ -104,6 +106,16 @@ def _signals_as_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_current_folder() -> None:
+    """Raise `InputError` if there is none, because relative paths then fail, and MKL ends the process."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"The current folder cannot be used ({error.strerror}). It was perhaps deleted. Change to another folder."
+        ) from error
 
 
 def _ensure_standard_streams() -> None:

@@ -16,7 +16,7 @@ import torch
 from cli_fixtures import DETECTOR, file_names, write_broken_png
 from PIL import Image
 
-from gpen_core import FaceRestorer, Interrupted
+from gpen_core import FaceRestorer, Interrupted, cli
 from gpen_core.cli.terminal import PrintableFormatter
 from gpen_core.network import GPEN
 
@@ -340,6 +340,15 @@ def test_debug_keeps_the_exit_status(restore, face, tmp_path):
     assert ran.status == 4
     assert "Traceback" in ran.err
     assert ran.err.strip().splitlines()[-1].startswith("gpen: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the current folder cannot be deleted")
+def test_a_current_folder_that_was_deleted_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["restore", "a.png", "-o", str(tmp_path / "out.png")]) == 3
+    assert capsys.readouterr().err.startswith("gpen: The current folder cannot be used (No such file")
 
 
 # Streams and signals of a process of its own
