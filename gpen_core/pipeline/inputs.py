@@ -189,7 +189,7 @@ class RestoreSession:
             ]
         faces = select_faces(faces, self.image.size, options, matches)
         if options.strength == 0:
-            faces = [replace(face, reason=face.reason or "the strength is 0") for face in faces]
+            faces = [replace(face, reason=face.reason or "at zero strength") for face in faces]
         self.faces = faces
 
     def alignments(self, size_for: Callable[[float], int]) -> list[tuple[int, Alignment, Alignment]]:

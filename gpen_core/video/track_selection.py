@@ -48,7 +48,7 @@ def skip_reasons(
     if options.max_faces is not None:
         _skip_smaller(analysis, reasons, options.max_faces)
     if options.strength == 0:
-        reasons = {number: reason or "the strength is 0" for number, reason in reasons.items()}
+        reasons = {number: reason or "at zero strength" for number, reason in reasons.items()}
     return reasons
 
 

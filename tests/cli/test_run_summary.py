@@ -157,6 +157,11 @@ def test_among_several_images_only_one_with_faces_and_none_of_the_numbers_fails(
     assert "3 images in " in ran.out and "1 restored, 1 unchanged, 1 failed" in ran.out
 
 
+def test_faces_at_zero_strength_are_counted_in_words(restore, two_faces, face_file, tmp_path):
+    ran = restore(two_faces, face_file, "-o", tmp_path / "out", "--strength", "0")
+    assert ran.status == 0 and "3 faces found, 0 restored, 3 skipped (3 at zero strength)\n" in ran.out
+
+
 def test_a_swap_that_changed_nothing_says_so(restore, two_faces, tmp_path):
     ran = restore(two_faces, "-o", tmp_path / "out.png", "--before-swap", two_faces)
     assert ran.status == 0 and "2 faces found, 0 restored, 2 skipped, written unchanged" in ran.out

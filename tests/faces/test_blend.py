@@ -148,7 +148,7 @@ def test_strength_zero_changes_nothing_and_runs_nothing():
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [helpers.make_face((100, 100), 80)])
     result = restorer.restore(image, RestoreOptions(strength=0))
     assert np.array_equal(result.image, image) and not result.mask.any()
-    assert not result.faces[0].restored and result.faces[0].reason == "the strength is 0"
+    assert not result.faces[0].restored and result.faces[0].reason == "at zero strength"
     assert result.seconds["network"] == 0
 
 

@@ -243,7 +243,7 @@ def test_a_face_that_is_gray_stays_so(tmp_path):
 def test_the_strength_0_leaves_all_frames_as_they_are(film, tmp_path):
     runner, network = restorer()
     result = restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(strength=0), EXACT)
-    assert network.faces == 0 and [one.reason for one in result.tracks] == ["the strength is 0"]
+    assert network.faces == 0 and [one.reason for one in result.tracks] == ["at zero strength"]
     assert all(map(np.array_equal, read_frames(film), read_frames(tmp_path / "out.mkv")))
 
 
@@ -291,7 +291,7 @@ def test_tracks_are_left_alone_by_size_and_number():
     reasons = skip_reasons(found, RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons[1] is None and reasons[3] is None  # of each shot
     assert reasons[2] == "not the largest face"
-    assert set(skip_reasons(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"the strength is 0"}
+    assert set(skip_reasons(found, RestoreOptions(strength=0), VideoOptions(), 25).values()) == {"at zero strength"}
 
 
 @pytest.mark.parametrize("faces", ["largest", "center"])

@@ -93,7 +93,7 @@ def test_faces_masks_and_images_of_each_frame():
 
 def test_what_is_left_alone_says_why_and_the_image_is_its_own():
     for options, video, reason in (
-        (RestoreOptions(strength=0), VideoOptions(), "the strength is 0"),
+        (RestoreOptions(strength=0), VideoOptions(), "at zero strength"),
         (RestoreOptions(min_face_size=200), VideoOptions(), "smaller than the minimum"),
         (RestoreOptions(faces=(3,)), VideoOptions(), "not asked for"),
         (None, VideoOptions(min_duration=5), "visible for less than the minimum"),
