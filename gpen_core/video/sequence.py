@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
+from numbers import Real
 
-from ..errors import oom_context
+from ..errors import InputError, OptionsError, oom_context
 from ..faces.face import Face
 from ..images.image import FloatImage, ImageData, to_image_data
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.devices import check_memory
 from ..pipeline.restorer import FaceRestorer
-from ..progress import Progress, ReplayableProgress, no_progress
+from ..progress import Progress, ReplayableProgress, no_progress, pluralize
 from .analysis import VideoAnalysis
 from .check_video import raise_if_image_only
 from .first_pass import analyze_frames
@@ -25,6 +27,8 @@ from .region_mask import RegionMask, RegionMaskLike, open_mask
 from .threaded_pipeline import ThreadedPipeline
 from .torch_frame_restorer import frame_restorer_type
 from .track_people import EmbeddingSource, match_people
+
+SAME_IMAGES = "Each call must give the same images from the first one on: return a list, or a new generator."
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +75,11 @@ def restore_sequence(
     """Restore consecutive images of one size as `restore_video` does, and yield them one by one.
 
     `images` is called twice or, where faces are compared, more often, and must give the same images: arrays or anything
-    that `RestoreInput.image` accepts, except paths. `rate`: images per second. Cuts are detected, and faces are tracked and
-    smoothed over time. Of `video`, only `temporal_smoothing`, `min_duration` and `join_people` apply. `on_note` is called
-    with notes before the first result. `region_mask`, `progress`,
-    `max_memory` and errors are those of `restore_video`."""
+    that `RestoreInput.image` accepts, except paths. `rate`: images per second, above 0. Cuts are detected, and faces are
+    tracked and smoothed over time. Of `video`, only `temporal_smoothing`, `min_duration` and `join_people` apply. `on_note`
+    is called with notes before the first result. `region_mask`, `progress`, `max_memory` and errors are those of
+    `restore_video`. Raises `InputError`, too, if a later call gives another number of images or another size, and
+    `OptionsError` for an invalid rate."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -83,9 +88,10 @@ def restore_sequence(
     check_memory(max_memory=max_memory)
     restorer.require_restoration("videos")
     raise_if_image_only(options)
+    _raise_if_no_rate(rate)
 
     def frames_from(first: int) -> Iterator[SequenceFrame]:
-        return islice(_frames(images), first, None)
+        return islice(_same_frames(images, analysis), first, None)
 
     identity = restorer.models.identity
     with oom_context("these images", "choose a smaller detection size"):
@@ -103,9 +109,14 @@ def restore_sequence(
         events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
         events.begin(0)
         with ThreadedPipeline(progress_replay.replay) as pipeline:
-            for one in frame_restorer.run(_frames(images), range(analysis.frame_count), pipeline):
+            for one in frame_restorer.run(_same_frames(images, analysis), range(analysis.frame_count), pipeline):
                 yield _result(one, analysis, frame_restorer)
                 events.done(one.frame.number)
+
+
+def _raise_if_no_rate(rate: object) -> None:
+    if not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
+        raise OptionsError(f"rate is {rate!r}; expected images per second, such as 25.")
 
 
 def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionMask:
@@ -117,6 +128,22 @@ def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionM
 def _frames(images: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
     for number, one in enumerate(images()):
         yield SequenceFrame(number, to_image_data(one))
+
+
+def _same_frames(images: Callable[[], Iterable[object]], analysis: VideoAnalysis) -> Iterator[SequenceFrame]:
+    """Yield the images of a later call. Raises `InputError` if they are not as many as in the first, or of another size."""
+    count, expected = 0, analysis.frame_count
+    for frame in _frames(images):
+        count += 1
+        if count > expected:
+            break
+        if frame.image.size != analysis.size:
+            was, is_now = (f"{width}x{height}" for width, height in (analysis.size, frame.image.size))
+            raise InputError(f"Image {frame.number} is {is_now}, but it was {was} in the first call. {SAME_IMAGES}")
+        yield frame
+    if count != expected:
+        more = "more than " if count > expected else f"{count} instead of "
+        raise InputError(f"A later call gave {more}{pluralize(expected, 'image')}. {SAME_IMAGES}")
 
 
 def _result(one: RestoredFrame[SequenceFrame], analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> SequenceResult:

@@ -15,6 +15,7 @@ from video_fakes import FACE, SIZE, FakeRunner, frames, invert, restorer
 
 from gpen_core import (
     FaceRestorer,
+    InputError,
     Interrupted,
     OptionsError,
     OutOfMemory,
@@ -194,3 +195,25 @@ def test_it_stops_when_it_is_told_to_and_when_nobody_takes_more():
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (lambda pictures: pictures[:6], "gave 6 instead of 16 images"),
+        (lambda pictures: [], "gave 0 instead of 16 images"),
+        (lambda pictures: [*pictures, pictures[0]], "gave more than 16 images"),
+        (lambda pictures: [one[:100] for one in pictures], "Image 0 is 240x100, but it was 240x192"),
+    ],
+)
+def test_a_later_call_must_give_the_same_images(later, message):
+    pictures = list(frames(COUNT))
+    calls = iter((pictures, later(pictures)))
+    with pytest.raises(InputError, match=message):
+        list(restore_sequence(restorer()[0], lambda: next(calls), rate=RATE))
+
+
+@pytest.mark.parametrize("rate", [0, -25, float("nan"), float("inf"), "25", None])
+def test_the_rate_must_be_a_number_above_0(rate):
+    with pytest.raises(OptionsError, match="rate is"):
+        list(restore_sequence(restorer()[0], lambda: list(frames(2)), rate=rate))
