@@ -155,18 +155,22 @@ def _video(args: argparse.Namespace) -> int:
     video = VideoOptions.from_mapping(vars(args))
     check_workers(args)
     require_restoration(find_operation(args.model), "videos")
-    if args.preview is not None and args.ray is not None:
-        raise OptionsError("--preview does not use --ray. Remove one of them.")
+    if args.preview is not None:
+        _raise_if_unused_by_preview(args)
     out = args.output.location
     sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out, kind=VIDEOS)
     plan = plan_videos(sources, VideoOutputSpec(out, args.output.is_folder, args.format, args.suffix), video)
     masks = (mask for job in plan.jobs for mask in region_masks_of(job, args.region_mask, plan))
     read = read_files(args, options, *(job.source for job in plan.jobs), *masks)
     if args.preview is not None:
-        if args.tracks is not None:
-            raise OptionsError("--preview does not use --tracks. Remove one of them.")
         return preview_videos(args, options, video, plan, read)
     raise_if_conflicts(plan.jobs, read)
     if args.report is not None:
         plan.check_report(args.report, read)
     return run_videos(args, options, video, plan)
+
+
+def _raise_if_unused_by_preview(args: argparse.Namespace) -> None:
+    for name in ("ray", "tracks", "report", "skip_existing", "restart"):
+        if getattr(args, name) not in (None, False):
+            raise OptionsError(f"--preview does not use --{name.replace('_', '-')}. Remove one of them.")

@@ -307,9 +307,18 @@ def test_what_lies_beside_the_images_does_not_count(stand_in, video, folder, tmp
 # A preview
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--report", "report.json"), ("--restart",), ("--skip-existing",), ("--tracks", "people"), ("--ray",)]
+)
+@pytest.mark.parametrize("preview", ["3", "1s"])
+def test_a_preview_refuses_what_only_a_whole_run_uses(video, film, tmp_path, preview, arguments):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--preview", preview, *arguments)
+    assert ran.status == 2 and f"--preview does not use {arguments[0]}. Remove one of them." in ran.err
+
+
 def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film, tmp_path):
     for name, preview in (("out.mkv", "out.preview.jpg"), ("sheet.png", "sheet.png"), ("out", "out.preview.jpg")):
-        ran = video(film, "-o", tmp_path / "new" / name, "--preview", 3, "--report", tmp_path / "report.json")
+        ran = video(film, "-o", tmp_path / "new" / name, "--preview", 3)
         assert (ran.status, ran.out) == (0, f"{tmp_path / 'new' / preview}: 3 frames before and after\n")
         sheet = np.asarray(Image.open(tmp_path / "new" / preview), float)
         width, height = SIZE
