@@ -33,10 +33,9 @@ class FrameRanges:
         for start, end in video.ranges:
             first, stop = (int(np.searchsorted(analysis.pts, info.pts_at(seconds))) for seconds in (start, end))
             if first == stop:
-                last = info.seconds_at(int(analysis.pts[-1]))
-                raise InputError(
-                    f"{info.path} has no frame in the range {range_text(start, end)}: its last frame is at {last:.3f} s."
-                )
+                seconds = info.seconds_at(int(analysis.pts[max(0, first - 1)]))
+                before = f"{'last' if first == analysis.frame_count else 'previous'} frame is at {seconds:.3f} s"
+                raise InputError(f"{info.path} has no frame in the range {range_text(start, end)}: its {before}.")
             ranges.append(range(first, stop))
         return cls(tuple(ranges), analysis)
 

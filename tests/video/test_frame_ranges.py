@@ -103,6 +103,8 @@ def test_a_range_must_be_in_what_is_written(film, tmp_path):
         restore_video(film, tmp_path / "out.mkv", runner, None, VideoOptions(ranges="1-2,7-8"))
     with pytest.raises(InputError, match=r"has no frame in the range 5\.95-8: its last frame is at 5\.900 s"):
         restore_video(film, tmp_path / "out.mkv", runner, None, VideoOptions(ranges="5.95-8"))
+    with pytest.raises(InputError, match=r"has no frame in the range 1\.02-1\.08: its previous frame is at 1\.000 s"):
+        restore_video(film, tmp_path / "out.mkv", runner, None, VideoOptions(ranges="1.02-1.08"))
     assert network.faces == 0 and not (tmp_path / "out.mkv").exists()
 
 
