@@ -36,7 +36,10 @@ def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Enco
 
 
 def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
+    layout = PixelFormat.parse(info.format)
+    is_first_without = info.is_folder and layout is not None and not layout.has_alpha
     return (
         f"{info.path}: the frame at {seconds:.3f} s is not opaque, but {encoding.encoder} ({encoding.format}) does not keep "
         "alpha. Write a .mov with the codec prores, a .mkv with the codec ffv1, or a folder of frames."
+        + (" A video also needs a first frame with an alpha channel, which decides for all." if is_first_without else "")
     )

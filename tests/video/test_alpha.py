@@ -109,6 +109,20 @@ def test_the_first_frame_that_is_not_opaque_is_named(tmp_path):
         list(check_opaque(FrameReader(info).frames(), info, encoding))
 
 
+def test_a_folder_whose_first_image_has_no_alpha_needs_one_for_a_video(tmp_path):
+    pictures = [Image.new("RGB", (64, 48)), Image.new("RGBA", (64, 48), (9, 9, 9, 128))]
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(folder / f"{number}.png")
+    with pytest.raises(InputError, match=r"does not keep alpha.* first frame with an alpha channel"):
+        restore_video(folder, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
+    pictures[0].convert("RGBA").save(folder / "0.png")
+    restore_video(folder, tmp_path / "out.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
+    alphas = [frame.alpha for frame in FrameReader(probe(tmp_path / "out.mkv")).frames()]
+    assert [int(alpha.max()) for alpha in alphas] == [255, 128]
+
+
 def test_transparent_video_for_mp4_is_refused_before_any_work(tmp_path):
     runner, network = restorer()
     source = write(tmp_path / "a", "ffv1", "bgra")
