@@ -80,8 +80,13 @@ def raise_if_image_only(options: RestoreOptions) -> None:
         raise OptionsError("Videos cannot be upscaled here. Upscale the video before or after.")
 
 
-def raise_if_faces_missing(selection: FaceSelection, count: int, source: Path) -> None:
-    """Raise `OptionsError` if `selection` contains face numbers that none of the video's `count` tracks has."""
+def raise_if_faces_missing(selection: FaceSelection, count: int, info: VideoInfo, video: VideoOptions) -> None:
+    """Raise `OptionsError` if `selection` contains face numbers that none of the `count` tracks has."""
     notes = missing_numbers(selection, count)
-    if notes:
-        raise OptionsError(f"{source}: {notes[0]}. To list the faces, run: gpen detect {source} -o DIR")
+    if not notes:
+        return
+    if info.is_folder:  # `gpen detect` takes its images for photos
+        raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, write a report with the option faces set to all.")
+    part = [f" --{name} {value:g}" for name in ("start", "end") if (value := getattr(video, name)) is not None]
+    part += [f" --range {range_text(start, end)}" for start, end in video.ranges]
+    raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, run: gpen detect {info.path} -o DIR{''.join(part)}")

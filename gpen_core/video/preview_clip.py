@@ -78,7 +78,7 @@ def preview_clip(
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, _ = join_people(analysis, identity, part, embeddings)
     matches = match_people(analysis.tracks, identity, options, embeddings)
-    raise_if_faces_missing(options.faces, len(analysis.tracks), source)
+    raise_if_faces_missing(options.faces, len(analysis.tracks), info, part)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
     frame_restorer = frame_restorer_type(restorer, options).from_analysis(

@@ -155,7 +155,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     embeddings = EmbeddingSource(partial(run.reader.frames, timestamps=analysis.pts), run.progress, folder, run.timer)
     analysis, people_notes = join_people(analysis, run.restorer.models.identity, run.video, embeddings)
     run.notes += people_notes
-    raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info.path)
+    raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info, run.video)
     if run.region_mask is not None:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import video_files
 from helpers import make_face
-from video_fakes import SIZE, frames, identity_network, restorer
+from video_fakes import SIZE, frame_folder, frames, identity_network, restorer
 from video_files import read_frames, use_ten_frame_segments, write_lossless_video
 
 from gpen_core import (
@@ -348,4 +348,14 @@ def test_a_face_that_nobody_has_is_an_error_before_the_network_runs(tmp_path):
     runner, network = restorer()
     with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. To list the faces"):
         restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
+    part = replace(EXACT, start=0, end=0.5, ranges="0.1-0.2")
+    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. To list the faces, run: .* DIR$"):
+        restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
+    with pytest.raises(OptionsError, match=r"run: gpen detect .*film\.mkv -o DIR --start 0 --end 0\.5 --range 0\.1-0\.2$"):
+        restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="7"), part)
+    folder = frame_folder(tmp_path / "frames", frames(6))
+    with pytest.raises(
+        OptionsError, match=r"there is no face 7: the only face is 0\. .* report with the option faces set to all"
+    ):
+        restore_video(folder, tmp_path / "out.mkv", runner, RestoreOptions(faces="7"), EXACT)
     assert network.faces == 0 and not (tmp_path / "out.mkv").exists()
