@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -48,10 +47,8 @@ from .torch_frame import reader_for_device
 from .torch_frame_restorer import frame_restorer_type, second_pass_reader
 from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
-from .work_dir import WorkDir, cache_key, networks_digest, source_digest
+from .work_dir import WorkDir, cache_key, networks_digest, source_digest, source_state
 from .writer import SegmentWriter
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -146,7 +143,7 @@ def restore_video(
 
 
 def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
-    content = source_digest(run.info.path, run.progress)
+    state, content = source_state(run.info.path), source_digest(run.info.path, run.progress)
     inputs: Mapping[str, Any] = analysis_inputs(content, run.restorer.detector, run.options, run.video)
     if run.tracks_folder is not None:
         inputs = kept_inputs(run.tracks_folder, inputs)
@@ -172,6 +169,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
         store, done = _run_executor(run, analysis, analysis_key, executor)
     if run.work_dir.other_runs([analysis_key, store.folder.name]):
         run.notes.append(f"{run.work_dir.folder} has segments of runs with other options. The option restart deletes them.")
+    run.work_dir.raise_if_changed(run.info.path, state, content, run.progress)
     concatenate(store.files, run.info, run.target, run.video.start, run.video.end, run.progress, run.encoding)
     result = _build_result(run, analysis, frame_restorer, store, done)
     note = run.work_dir.clear()

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ CHUNK_SIZE = 2**22  # bytes
 KEY_LENGTH = 16  # digits of a digest in a folder's name
 IGNORED_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # file browsers create these in any folder
 MAX_NAME_BYTES = 200  # of the output's name; file systems allow 255, and the lock file's name is longer
+SourceState = tuple[str, int, int]
+"""Name, size in bytes and time of the last change in nanoseconds of a file. One that keeps it keeps its content."""
 KEY_PATTERN = re.compile(f"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
@@ -116,6 +118,14 @@ class WorkDir:
         """Return the subfolders of runs with other options or of another video."""
         return sorted(path.name for path in filter(_is_own, self.folder.iterdir()) if path.name not in keys)
 
+    def raise_if_changed(self, source: Path, state: Sequence[SourceState], digest: str, progress: Progress) -> None:
+        """Raise `InputError` if a video no longer is what its state and its digest say.
+
+        Nothing is kept then, because segments may mix its old and its new frames."""
+        if source_state(source) != state and source_digest(source, progress) != digest:
+            self.clear()
+            raise InputError(f"{source} changed during the run. Run again.")
+
     def clear(self) -> str | None:
         """Delete the folder after the output is complete. Return a note if a part of it remains."""
         try:
@@ -142,6 +152,15 @@ def cache_key(*parts: Any) -> str:
     """Return a key for these inputs: digests, options, or anything that JSON can represent."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def source_state(path: Path) -> list[SourceState]:
+    """Return the state of a video, or of each of a folder's frames. Raises `InputError` if it cannot be read."""
+    try:
+        stats = [(one.name, one.stat()) for one in (frame_files(path) if is_folder(path) else [path])]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return [(name, one.st_size, one.st_mtime_ns) for name, one in stats]
 
 
 def source_digest(path: Path, progress: Progress) -> str:

@@ -1,6 +1,7 @@
 """A video from file to file: restored, whole or not at all, and gone on with after whatever ended it."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -315,6 +316,33 @@ def test_the_most_faces_of_a_shot_are_people_and_not_tracks():
     before, after = track(0, 100.0, count=20), replace(track(2, 100.0, first=30, count=20), person=0)
     reasons = skip_reasons(surveyed(before, track(1, 60.0), after), RestoreOptions(max_faces=1), VideoOptions(), 25)
     assert reasons == {0: None, 1: "not the largest face", 2: None}
+
+
+@pytest.mark.parametrize(("stage", "done"), [("analyze", 15), ("restore", 12), ("restore", COUNT)])
+def test_a_video_that_is_replaced_during_the_run_is_an_error_and_nothing_of_it_is_kept(tmp_path, stage, done):
+    film = write_lossless_video(tmp_path / "film.mkv", COUNT)
+    video_files.write_video(tmp_path / "other.mkv", COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=5)), sound="aac")
+
+    def replace_it(event):
+        if (event.stage, event.done) == (stage, done):
+            (tmp_path / "other.mkv").replace(film)
+
+    with pytest.raises(InputError, match=r"film\.mkv changed during the run"):
+        restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, progress=replace_it)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv"]
+
+
+def test_a_video_that_only_gets_another_date_is_restored(tmp_path):
+    film = write_lossless_video(tmp_path / "film.mkv", COUNT)
+    events = []
+
+    def touch(event):
+        events.append(event.stage)
+        if (event.stage, event.done) == ("restore", 12):
+            os.utime(film, (1, 1))
+
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, progress=touch)
+    assert (tmp_path / "out.mkv").exists() and "read" in events[events.index("restore") :]
 
 
 def test_a_damaged_survey_is_told(tmp_path):
