@@ -9,7 +9,7 @@ from helpers import detection_row
 
 from gpen_core import RestoreOptions
 from gpen_core.faces.detection.image_source import BORDER, with_border
-from gpen_core.faces.detection.multiscale import detect_faces
+from gpen_core.faces.detection.multiscale import MIN_CONFIDENCE, detect_faces
 from gpen_core.faces.detection.pyramid import SCALE_RANGE
 from gpen_core.faces.detection.refine import MIN_SCORE
 from gpen_core.faces.detection.retinaface import Detector
@@ -403,6 +403,12 @@ def test_a_candidate_beyond_the_image_is_no_trouble():
 def test_a_confidence_below_the_faintest_is_asked_for():
     _, asked = searched({}, confidence=0.05)
     assert asked[0][1] == 0.05
+
+
+def test_a_confidence_of_0_does_not_ask_for_every_anchor():
+    """Each has a score above 0."""
+    _, asked = searched({}, confidence=0)
+    assert asked[0][1] == MIN_CONFIDENCE > 0
 
 
 def test_small_faces_are_searched_in_the_first_level_only():
