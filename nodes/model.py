@@ -102,7 +102,8 @@ class GpenModel:
         done = 0
         with _comfyui_errors():
             for chunk in _chunked(images, lambda image: image.nbytes):
-                yield from zip(chunk, self.restorer.detect(chunk, options))
+                progress = reporter.subrange(done / count, done / count)
+                yield from zip(chunk, self.restorer.detect(chunk, options, progress))
                 done += len(chunk)
                 reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 

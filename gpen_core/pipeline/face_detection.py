@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from ..errors import is_out_of_memory, oom_context
@@ -12,6 +12,7 @@ from ..faces.face import Box, Face
 from ..faces.select import flag_implausible, sort_faces
 from ..images.image import ImageData
 from ..options import RestoreOptions
+from ..progress import Progress, ProgressEvent, no_progress
 from . import device_check
 from .devices import ForkGuard, run_with_oom_backoff
 from .inputs import load_image, raise_if_single
@@ -27,12 +28,13 @@ def detect_faces(
     images: Sequence[object],
     options: RestoreOptions | None = None,
     near: Sequence[Box] | None = None,
+    progress: Progress = no_progress,
 ) -> list[list[Face]]:
     """See `FaceRestorer.detect`. `near`: see `Detector.detect`."""
     ForkGuard.check()
     raise_if_single(images)
     options = options or RestoreOptions()
-    found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, lambda: None, near=near)
+    found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, progress, near=near)
     return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
 
 
@@ -40,11 +42,14 @@ def detect_in_batches(
     detector: Detector,
     requests: Sequence[tuple[ImageData, Sequence[Box] | None]],
     options: RestoreOptions,
-    on_tick: Callable[[], None],
+    progress: Progress,
     upload_cache: UploadCache | None = None,
     near: Sequence[Box] | None = None,
 ) -> Iterator[list[Face]]:
-    """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU."""
+    """Detect faces. Images are downscaled on the detector's device if it supports that, else on the CPU.
+
+    `progress` is called before each pass of the network."""
+    on_tick = partial(progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
     cache = upload_cache or UploadCache(0)
 
     def run(batch: Sequence[tuple[ImageData, Sequence[Box] | None]]) -> list[list[Face]]:

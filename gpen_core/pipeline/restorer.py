@@ -300,24 +300,27 @@ class FaceRestorer:
 
         `upload_cache` keeps images on the device for later steps."""
         ForkGuard.check()
-        people = self.models.identity.people(options, progress or no_progress)
+        notify = progress or no_progress
+        people = self.models.identity.people(options, notify)
         sessions = [RestoreSession(one, options, max_memory, people, max_pixels) for one in to_inputs(inputs)]
-        on_tick = partial(progress or no_progress, ProgressEvent("detect", 0, None, "image", "Detecting faces"))
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(session.image, session.boxes) for session in to_detect]
-        for session, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, on_tick, upload_cache)):
+        for session, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, notify, upload_cache)):
             session.set_detections(faces)
         for session in sessions:
             if session.is_aligned:
                 session.set_detections(())
         return sessions
 
-    def detect(self, images: Sequence[object], options: RestoreOptions | None = None) -> list[list[Face]]:
+    def detect(
+        self, images: Sequence[object], options: RestoreOptions | None = None, progress: Progress | None = None
+    ) -> list[list[Face]]:
         """Detect the faces of each image, sorted as in the options. `Face.reason` marks implausible ones.
 
-        `images` are values for `RestoreInput.image`. Boxes and landmarks are in pixels of the image. Can be used from
-        several threads. Raises `InputError` for invalid images, and `OutOfMemory` if one image does not fit."""
-        return detect_faces(self.detector, images, options)
+        `images` are values for `RestoreInput.image`. Boxes and landmarks are in pixels of the image. `progress` is called
+        before each pass of the network and may raise to stop. Can be used from several threads. Raises `InputError` for
+        invalid images, and `OutOfMemory` if one image does not fit."""
+        return detect_faces(self.detector, images, options, progress=progress or no_progress)
 
     @oom_context("this image", "choose a smaller detection size")
     def select_faces(self, image: object, options: RestoreOptions | None = None) -> tuple[Face, ...]:

@@ -853,6 +853,14 @@ def test_interrupt_within_a_face(host, computed_red, portrait):
     assert is_red(host.run("GPEN_RestoreFaces", gpen_model=computed_red, image=portrait)[0]).any()
 
 
+def test_interrupt_within_the_detection_of_an_image(host, red, portrait):
+    host.management.interrupted_after = 1
+    with pytest.raises(fake_comfyui.InterruptProcessingException):
+        host.run("GPEN_DetectFaces", gpen_model=red, image=portrait)
+    host.management.interrupted_after = None
+    assert host.run("GPEN_DetectFaces", gpen_model=red, image=portrait)[3] == 1
+
+
 def test_out_of_memory_is_the_error_that_comfyui_acts_on(host, red, portrait, monkeypatch):
     def forward(x, on_tick, strip_bytes):
         raise RuntimeError("CUDA out of memory")
