@@ -9,7 +9,16 @@ from pathlib import Path
 
 import folder_paths
 
-from ..gpen_core import AUTO_MODELS, SUFFIXES, can_download, find_entry, find_file, list_detectors, list_networks
+from ..gpen_core import (
+    AUTO_MODELS,
+    SUFFIXES,
+    DownloadOptions,
+    can_download,
+    find_entry,
+    find_file,
+    list_detectors,
+    list_networks,
+)
 from ..gpen_core import fingerprint as file_state
 
 log = logging.getLogger(__name__)
@@ -79,8 +88,17 @@ def known_detectors() -> list[str]:
 
 
 def detector_file(choice: str) -> str:
-    """Return the file name of a choice. `auto` is the first one that is present or can be downloaded, else the first."""
-    return [*detector_choices()[1:], *_detector_files()][0] if choice == AUTO_DETECTOR else choice
+    """Return the file name of a choice. `auto` is the first one that is present or can be downloaded now, else the first."""
+    if choice != AUTO_DETECTOR:
+        return choice
+    files = _detector_files()
+    present = (name for name in files if find_file(name, detection_dirs()) is not None)
+    return files[0] if is_downloading() else next(present, files[0])
+
+
+def is_downloading() -> bool:
+    """Return whether missing files are downloaded: this copy can, and downloads are not switched off."""
+    return can_download() and not DownloadOptions.from_environment().offline
 
 
 def _detector_files() -> list[str]:

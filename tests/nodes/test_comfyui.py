@@ -284,6 +284,15 @@ def test_a_copy_that_cannot_download_offers_only_networks_that_are_there(host, m
     assert module.detector_file("mine.pth") == "mine.pth"
 
 
+def test_auto_uses_the_detector_that_is_there_if_downloads_are_switched_off(host, monkeypatch):
+    module = host.module("nodes.folders")
+    assert module.detector_file("auto") == "detection_mobilenet0.25_Final.pth"
+    monkeypatch.delenv("GPEN_OFFLINE")
+    assert module.detector_file("auto") == "detection_Resnet50_Final.pth"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert module.detector_file("auto") == "detection_mobilenet0.25_Final.pth"
+
+
 def test_a_replaced_file_is_accepted_by_its_digest(host, comfy_models, portrait):
     file = comfy_models / "GPEN" / "gpen-mine.pth"
     asked = {"model": file.name, "precision": "fp32", "detector": "detection_mobilenet0.25_Final.pth"}
@@ -412,7 +421,7 @@ def test_nodes_that_only_find_faces_need_no_network(tmp_path, monkeypatch, detec
 def test_restore_faces_works_alone_and_keeps_its_model(host, loaded, comfy_models, portrait):
     image, *_ = host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth")
     host.run("GPEN_RestoreFaces", image=portrait, model="gpen-red-256.pth", strength=0.5)
-    assert is_red(image).any() and loaded == [("gpen-red-256.pth", "detection_Resnet50_Final.pth", "auto")]
+    assert is_red(image).any() and loaded == [("gpen-red-256.pth", "detection_mobilenet0.25_Final.pth", "auto")]
     assert host.run("GPEN_DetectFaces", image=portrait)[3] == 1 and host.run("GPEN_CropFaces", image=portrait)[3] == 1
     assert len(loaded) == 1  # the detector of the model that is loaded
     (file,) = comfy_models.rglob("gpen-red-256.pth")
