@@ -7,18 +7,13 @@ from string import hexdigits
 
 import comfy.model_management as management
 
-from ..gpen_core import AUTO_MODELS, MissingWeights, OptionsError, can_download
+from ..gpen_core import AUTO_MODELS, OptionsError, can_download
 from . import folders
 from .host_progress import NodeProgress
 from .model import GpenModel
 
 log = logging.getLogger(__name__)
 
-FOLDERS_HELP = (
-    f"In ComfyUI, put GPEN files into models/{folders.MODELS}, and detectors and face parsers into "
-    f"models/{folders.DETECTION}. You can name other folders in extra_model_paths.yaml."
-)
-MIRROR_HELP = "Set the environment variable GPEN_MIRROR to download from another source."
 PARSER = "parsenet"
 SHA256_DIGITS = 64
 _downloaded: set[str] = set()  # see `fingerprint`
@@ -46,11 +41,7 @@ def load_model(model: str, detector: str, precision: str, reporter: NodeProgress
 
 def _load(model: str | None, detector: str, precision: str, reporter: NodeProgress) -> GpenModel:
     before = _fingerprints(model, detector)
-    try:
-        loaded = GpenModel.load(model, folders.detector_file(detector), precision, reporter)
-    except MissingWeights as error:
-        help_ = f"{FOLDERS_HELP} {MIRROR_HELP}" if can_download() else FOLDERS_HELP
-        raise MissingWeights(f"{error}\n{help_}") from error
+    loaded = GpenModel.load(model, folders.detector_file(detector), precision, reporter)
     _downloaded.update(now for then, now in zip(before, _fingerprints(model, detector)) if not then)
     return loaded
 

@@ -13,7 +13,15 @@ import comfy.model_patcher
 import torch
 from numpy.typing import NDArray
 
-from ..gpen_core import AUTO_MODELS, ErrorConverter, OutOfMemory, ProgressEvent, RestoreOptions, WeightsChanged
+from ..gpen_core import (
+    AUTO_MODELS,
+    ErrorConverter,
+    MissingWeights,
+    OutOfMemory,
+    ProgressEvent,
+    RestoreOptions,
+    WeightsChanged,
+)
 from . import folders, self_test
 from .host_progress import NodeProgress
 
@@ -28,6 +36,11 @@ CHANGED_HELP = (
     "In ComfyUI, paste the SHA-256 of the file into accept_changed, an advanced input of Load GPEN Model, and connect that "
     "node to this one."
 )
+FOLDERS_HELP = (
+    f"In ComfyUI, put GPEN files into models/{folders.MODELS}, and detectors and other models for faces into "
+    f"models/{folders.DETECTION}. You can name other folders in extra_model_paths.yaml."
+)
+MIRROR_HELP = "Set the environment variable GPEN_MIRROR to download from another source."
 FREE_MEMORY_FRACTION = 0.8  # share of the free memory that a batch of faces may use
 
 
@@ -159,13 +172,16 @@ def _forget_patchers(patchers: dict[int, Any], dropped: Sequence[torch.nn.Module
 
 
 def _comfyui_errors() -> ErrorConverter:
-    """Convert out of memory errors to the type that makes ComfyUI free memory, and add ComfyUI's help to changed files."""
+    """Convert out of memory errors to the type that makes ComfyUI free memory, and add ComfyUI's help to missing and changed
+    files."""
     return ErrorConverter(_to_comfyui_error)
 
 
 def _to_comfyui_error(error: Exception) -> Exception | None:
     if isinstance(error, OutOfMemory):
         return torch.cuda.OutOfMemoryError(str(error))
+    if isinstance(error, MissingWeights):
+        return MissingWeights("\n".join([str(error), " ".join([FOLDERS_HELP, *[MIRROR_HELP] * folders.is_downloading()])]))
     return WeightsChanged(f"{error}\n{CHANGED_HELP}") if isinstance(error, WeightsChanged) else None
 
 

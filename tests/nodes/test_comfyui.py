@@ -215,10 +215,22 @@ def test_missing_files_are_told_in_the_hosts_words(host, monkeypatch):
         host.run("GPEN_LoadModel", model="GPEN-BFR-512.pth", precision="fp32", detector="detection_Resnet50_Final.pth")
     text = str(raised.value)
     assert type(raised.value).__name__ == "MissingWeights" and "GPEN-BFR-512.pth" in text and "detection_Resnet50" in text
-    assert "extra_model_paths.yaml" in text and "GPEN_MIRROR" in text and "--" not in text
+    assert "extra_model_paths.yaml" in text and "--" not in text
+    assert "GPEN_MIRROR" not in text  # downloads are switched off
     host.run("GPEN_LoadModel", model="my-gpen.pth", precision="fp32", detector="detection_mobilenet0.25_Final.pth")
     assert ("Loaded", "5") in said and any("my-gpen.pth" in text for text, _ in said)
     assert said[-1] == ("Done", "5")  # the last text stays
+
+
+@pytest.mark.parametrize("name", ["GPEN_RestoreFaces", "GPEN_CropFaces"])
+@pytest.mark.parametrize("is_downloading", [False, True])
+def test_a_missing_parser_says_where_it_belongs(host, red, portrait, monkeypatch, name, is_downloading):
+    monkeypatch.setattr(host.module("nodes.folders"), "is_downloading", lambda: is_downloading)
+    (look,) = host.run("GPEN_LookOptions", mask_type="parse")
+    with pytest.raises(Exception, match=r"parsing_parsenet\.pth") as raised:
+        host.run(name, gpen_model=red, image=portrait, look_options=look)
+    text = str(raised.value)
+    assert text.count("extra_model_paths.yaml") == 1 and ("GPEN_MIRROR" in text) == is_downloading
 
 
 def test_a_node_shows_how_far_it_is(host):
