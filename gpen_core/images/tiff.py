@@ -46,7 +46,7 @@ class TiffField(NamedTuple):
 def parse_tiff_header(data: bytes | bytearray) -> TiffHeader | None:
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     big = 43 in data[2:4]
-    if order is None or len(data) < 16 or not (big or 42 in data[2:4]):
+    if order is None or len(data) < (16 if big else 8) or not (big or 42 in data[2:4]):
         return None
     (first,) = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)
     return TiffHeader(order, big, first)

@@ -275,6 +275,13 @@ def test_an_exif_block_that_is_none_is_told(caplog):
     assert "EXIF" in caplog.text
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_an_exif_block_without_tags_is_not_called_damaged(caplog, order):
+    """Pillow's `exif_transpose` leaves one where the orientation was the only tag. A1111 calls it for every image."""
+    assert decode(jpeg(b"Exif\0\0" + made.tiff_start(order) + made.tiff_ifd({}, order, 8))).metadata.exif is None
+    assert not caplog.records
+
+
 def test_tags_about_pixels_that_are_no_longer_so_do_not_reach_a_tiff():
     tags = {
         **made.camera_tags("<"),
