@@ -54,19 +54,22 @@ def reset_invalid() -> None:
     """Replace invalid saved values with the defaults, because the page cannot be built with them. The host's HTTP API saves
     any value, and users edit the file."""
     saved = shared.opts.data
-    for key in [f"gpen_{name}" for name in (*OPTIONS, *HELP) if not _is_valid(name, saved.get(f"gpen_{name}"))]:
+    keys = {f"gpen_{name}": name for name in (*OPTIONS, *HELP)}
+    for key in [key for key, name in keys.items() if key in saved and not _is_valid(name, saved[key])]:
         host.log.warning("GPEN: the saved setting %s is %r, which is invalid. Using the default.", key, saved.pop(key))
 
 
 def _is_valid(name: str, value: Any) -> bool:
+    if name == "precision":
+        return value in PRECISIONS
     if name not in OPTIONS:
-        return value is None or isinstance(value, bool if name in CHECKBOXES else str)
+        return isinstance(value, bool if name in CHECKBOXES else str)
     option = OPTIONS[name]
     try:
         option.spec.validate(name, from_widget(option, value), option.default)
     except GpenError:
         return False
-    return True
+    return value is not None  # a slider would show its minimum, which the next "Apply settings" saves
 
 
 def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionInfo:

@@ -110,6 +110,7 @@ def test_a_setting_that_changes_after_the_first_start_changes_the_page(host):
 
 
 BAD_SETTINGS = {"preserve": 5, "strength": "much", "mask_type": ["auto"], "mask_expand": 9, "models_path": 3, "unload": "no"}
+BAD_SETTINGS |= {"precision": "fp8", "detection_size": None, "wrap_reactor": None}
 
 
 @pytest.mark.parametrize("sdnext", [False, True])
