@@ -63,7 +63,9 @@ class GpenScript(scripts.Script):
 
     def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
         problem = restorer.pop_error()  # from the face restorer, which cannot show errors
+        p.extra_generation_params.pop(infotext.FAILED, None)  # of the image before this one
         if problem is not None:
+            p.extra_generation_params[infotext.FAILED] = host.short_reason(problem)
             host.notify(problem, p)
         overrides = getattr(p, "gpen_xyz", {})
         named = _named_args(args) | overrides

@@ -368,8 +368,9 @@ def test_the_restorer_is_listed_once_also_after_a_reload(host, astronaut):
 def test_a_problem_of_the_restorer_is_told_at_the_next_image(host, astronaut):
     host.opts.gpen_model = "GPEN-BFR-512.pth"
     assert host.shared.face_restorers[-1].restore(astronaut) is astronaut
-    comments = host.generate([astronaut, astronaut])[2].comments
-    assert len(comments) == 1 and "GPEN-BFR-512.pth" in comments[0]
+    _, infotexts, p = host.generate([astronaut, astronaut])
+    assert len(p.comments) == 1 and "GPEN-BFR-512.pth" in p.comments[0]
+    assert infotexts == [{"GPEN failed": "weights are missing"}, {}]
 
 
 def reactor_module(monkeypatch, source="def restore_face(image, enhancement_options):\n    return 'GFPGAN'\n"):
