@@ -61,8 +61,8 @@ def check_video(
 
 
 def raise_if_past_end(info: VideoInfo, video: VideoOptions) -> None:
-    """Raise `InputError` if the video ends before the start or before a range."""
-    if info.duration is None:
+    """Raise `InputError` if the header says that the video ends before the start or before a range."""
+    if info.duration is None or info.may_be_joined:
         return
     if video.start is not None and video.start >= info.duration:
         raise InputError(

@@ -32,6 +32,7 @@ from .containers import (
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
 from .probe import VideoInfo, is_cover
+from .reader import FrameReader
 from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base
 from .subtitles import add_srt_stream, becomes_srt, to_srt
 from .write_errors import recovery_advice
@@ -300,9 +301,13 @@ class _Muxer:
         if source is None or not copies:
             return
         last: dict[int, int] = {}
+        joined = FrameReader(self.info).joined_parts()
         for packet in self._demux(source, copies):
             index, base = packet.stream_index, packet.time_base
-            if index not in copies or not packet.size or not self._is_in_range(packet):
+            if index not in copies or not packet.size:
+                continue
+            joined.shift_copied(packet)
+            if not self._is_in_range(packet):
                 continue
             shift = round(self.time_range.offset / base)
             if index in self.srt_streams:

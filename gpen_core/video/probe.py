@@ -20,6 +20,7 @@ from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
 from .planes import BT709, LIMITED, OTHER_COLORS, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
 
+STREAM_FORMATS = ("mpegts", "mpeg")
 DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
 SRGB_TRANSFER = 13  # ITU-T H.273, table 3
 # EXIF orientations by the matrix (a, b, c, d), which maps (x, y) to (a x + c y, b x + d y).
@@ -98,6 +99,8 @@ class VideoInfo:
     has_file_order_timestamps: bool = False
     """Whether timestamps are in decoding order instead of display order, as in AVI files of H.264 with B-frames.
     Sorted, they are right."""
+    may_be_joined: bool = False
+    """Whether files of this container can be joined end to end, see `joined_parts`, so that the duration may be wrong."""
 
     @property
     def bits(self) -> int:
@@ -219,8 +222,9 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
         layout = PixelFormat.parse(name)
         assert layout is not None
         name, size, aspect = layout.rotated.name, size[::-1], 1 / aspect
-    is_counted = container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
-    is_counted &= bool(stream.codec_context.has_b_frames)
+    context = stream.codec_context
+    is_counted = container.format.name == "avi" and context.name in ("h264", "hevc") and bool(context.has_b_frames)
+    may_be_joined = container.format.name in STREAM_FORMATS
     rate, stream_duration = _frame_rate(stream), _stream_duration(stream)
     seconds = stream_duration or (container.duration / AV_TIME_BASE if container.duration else None)
     count = stream.frames or (round(seconds * rate) if seconds and rate else None)
@@ -230,22 +234,23 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
         time_base=to_fraction(stream.time_base),
         frame_rate=rate,
         duration=seconds,
-        has_stream_duration=stream_duration is not None,
+        has_stream_duration=stream_duration is not None and not may_be_joined,
         frame_count=count,
         format=name,
         decoded_format=decoded,
         start_pts=first_dts if is_counted else frame.pts or 0,
-        colors=_color_spec(stream.codec_context, frame),
+        colors=_color_spec(context, frame),
         orientation=orientation,
         sample_aspect_ratio=aspect,
         streams=tuple(_stream_info(one) for one in container.streams),
         video_index=stream.index,
-        codec=stream.codec_context.name,
+        codec=context.name,
         mastering=read_mastering(frame),
         clock_start=_clock_start(container, to_fraction(stream.time_base)),
         is_transparent=_is_transparent(frame, decoded),
         is_interlaced=bool(frame.interlaced_frame),
         has_file_order_timestamps=is_counted,
+        may_be_joined=may_be_joined,
     )
 
 
@@ -296,12 +301,8 @@ def _stream_duration(stream: Any) -> float | None:
 
 def _color_spec(context: Any, frame: Any) -> ColorSpec:
     full = 2 if frame.format.name.startswith("yuvj") else 0
-    return ColorSpec(
-        full or int(context.color_range) or int(frame.color_range),
-        int(context.colorspace),
-        int(context.color_primaries),
-        int(context.color_trc),
-    )
+    range_ = full or int(context.color_range) or int(frame.color_range)
+    return ColorSpec(range_, int(context.colorspace), int(context.color_primaries), int(context.color_trc))
 
 
 def _stream_kind(stream: Any) -> str:

@@ -18,6 +18,7 @@ from ..images.image import ImageData, Pixels
 from .containers import av_errors, error_reason, import_av, open_input
 from .deinterlace import deinterlace
 from .frame_image import MakeImage, convert_now
+from .joined_parts import JoinedParts
 from .planes import CONVERTIBLE_MATRICES, UNSPECIFIED, Planes, scale_depth
 from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
 
@@ -75,6 +76,7 @@ class FrameReader:
     """True from a seek to the first frame after it. Errors before that frame are ignored."""
     _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
     """For a video that `has_file_order_timestamps`: timestamps of packets whose frame was not decoded yet."""
+    _joined_parts: JoinedParts | None = field(default=None, init=False, repr=False)
 
     def frames(self, first: int = 0, timestamps: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[DecodedFrame]:
         """Yield the frames from number `first` on.
@@ -100,6 +102,17 @@ class FrameReader:
             found.append(pts)
             on_frame()
         return np.array(found, np.int64)
+
+    def joined_parts(self) -> JoinedParts:
+        """Return the parts of a joined recording. The first call reads the whole file if its container may have some."""
+        if self._joined_parts is None:
+            self._joined_parts = JoinedParts(self.info)
+            if self.info.may_be_joined:
+                with open_input(self.info.path) as container:
+                    for packet in self._packets(container, container.streams[self.info.video_index]):
+                        if packet is not None:
+                            self._joined_parts.shift_video(packet)
+        return self._joined_parts
 
     def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
         info = self.info
@@ -134,7 +147,7 @@ class FrameReader:
         """Yield frames, beginning at or before `target_pts`.
 
         A container without an index seeks to any key frame nearby, or cannot seek."""
-        for seconds in () if self.info.has_file_order_timestamps else SEEK_BACK_SECONDS:
+        for seconds in () if self.info.has_file_order_timestamps or self.joined_parts().parts else SEEK_BACK_SECONDS:
             decoded = self._decode(self._seek_target(target_pts, seconds))
             first = next(decoded, None)
             if first is not None and first[0] <= target_pts:
@@ -163,9 +176,9 @@ class FrameReader:
     def _cannot_seek(self, timestamps: NDArray[np.int64]) -> bool:
         """Whether frames cannot be identified by their timestamps after a seek.
 
-        That is so if `_decode` corrected some of them or only counted frames, because then several frames may have one
-        timestamp in the file."""
-        if self.info.has_file_order_timestamps:
+        That is so if parts were joined, or if `_decode` corrected some of them or only counted frames, because then several
+        frames may have one timestamp in the file."""
+        if self.info.has_file_order_timestamps or self.joined_parts().parts:
             return True
         return self.info.frame_ticks > 1 and bool((np.diff(timestamps) == 1).any())
 
@@ -225,7 +238,13 @@ class FrameReader:
                     log.debug("%s cannot seek (%s).", self.info.path, error_reason(error))
                     return
             if not self.info.has_file_order_timestamps:
+                joined = JoinedParts(self.info)
                 for packet in self._packets(container, stream):
+                    if packet is not None and joined.shift_video(packet) and len(joined.parts) == 1:
+                        seconds = self.info.seconds_at(packet.dts if packet.pts is None else packet.pts)
+                        self._note(
+                            f"Joined recordings: timestamps jump at {seconds:.3f} s. Each part follows the one before."
+                        )
                     yield from self._decode_packet(stream, packet)
                 return
             self._note("The file has timestamps in decoding order only, so frames got theirs by counting.")

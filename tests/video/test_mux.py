@@ -289,6 +289,26 @@ def test_a_clock_that_starts_at_ten_hours_starts_at_zero(tmp_path, suffix):
     assert video_after - sound_after == pytest.approx(video_before - sound_before, abs=0.0011)
 
 
+@pytest.mark.parametrize(("suffix", "start"), [(".mkv", None), (".ts", None), (".mp4", 1.0)])
+def test_the_sound_of_joined_recordings_keeps_step_with_their_frames(tmp_path, suffix, start):
+    """Sound of the second part is in the file before frames of the first, and the reverse, as in any recording."""
+    names = [tmp_path / "1.ts", tmp_path / "2.ts"]
+    for name, count in zip(names, (50, 40)):
+        video_files.write_video(name, count, (64, 48), sound="aac")
+    (tmp_path / "both.ts").write_bytes(names[0].read_bytes() + names[1].read_bytes())
+    _, after = through(tmp_path, tmp_path / "both.ts", tmp_path / f"o{suffix}", start=start)
+    cut = start or 0.0
+    assert [frame.seconds for frame in after] == pytest.approx([n / 25 for n in range(90 - round(cut * 25))], abs=0.0011)
+    parts = [video_files.packets(name)[1] for name in names]
+    picture = [info.start_pts * info.time_base for info in map(probe, (*names, tmp_path / f"o{suffix}"))]
+    expected = [time - picture[0] - cut for _, time in parts[0]] + [time - picture[1] - cut + 2 for _, time in parts[1]]
+    sound = [time - float(picture[2]) for _, time in video_files.packets(tmp_path / f"o{suffix}")[1]]
+    expected = [time for time in expected if time >= -0.1 or not cut][-len(sound) :]
+    overlap = 1024 / 48000  # the packet in which the first recording ends
+    assert len(sound) > 80 and sound == pytest.approx(expected, abs=overlap)
+    assert sound[-60:] == pytest.approx(expected[-60:], abs=0.0011)
+
+
 @pytest.mark.parametrize(("pixels", "tag"), [("yuv422p10le", "apch"), ("yuv444p10le", "ap4h"), ("yuva444p10le", "ap4h")])
 def test_editors_are_told_which_prores_it_is(tmp_path, pixels, tag):
     source = video_files.write_video(tmp_path / "a.mov", 3, codec="prores_ks", pixels=pixels)

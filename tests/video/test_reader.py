@@ -1,6 +1,7 @@
 """Frames as they were decoded, from any of them on, out of videos that are whole and of videos that are not."""
 
 import logging
+import re
 from fractions import Fraction
 
 import av
@@ -211,27 +212,56 @@ def test_avi_with_b_frames_is_numbered_in_order(tmp_path, first):
 
 
 def test_timestamps_that_do_not_rise_are_told_once(tmp_path):
-    one = video_files.write_video(tmp_path / "1.ts", 12, (64, 48))
-    (tmp_path / "many.ts").write_bytes(one.read_bytes() * 4)
-    reader = FrameReader(probe(tmp_path / "many.ts"))
-    assert len(list(reader.frames())) == 48
+    times = [frame // 2 for frame in range(24)]
+    one = video_files.write_video(tmp_path / "1.ts", 24, (64, 48), options={"bf": "0"})
+    write_over(one, times)
+    reader = FrameReader(probe(one))
+    assert len(list(reader.frames())) == 24
     assert sum("were corrected" in note for note in reader.notes) == 1
 
 
-def test_a_recording_joined_from_two_that_begin_at_the_same_time(tmp_path):
-    """The second one's timestamps are set right; a seek alone could not tell which of the two it reached."""
+def write_over(path, times):
+    """Give a transport stream's video other times in frames, for presentation (ISO/IEC 13818-1, 2.4.3.6)."""
+    data = bytearray(path.read_bytes())
+    for time, start in zip(times, re.finditer(b"\x00\x00\x01\xe0", bytes(data))):
+        ticks, at = time * 3600 + 90000, start.end() + 5
+        parts = (ticks >> 29 & 14 | 0x21, ticks >> 22 & 255, ticks >> 14 & 254 | 1, ticks >> 7 & 255, ticks << 1 & 254 | 1)
+        data[at : at + 5] = bytes(parts)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("suffix", "later"), [(".ts", 0), (".ts", 30), (".ts", -1800), (".mpg", 0)])
+def test_a_recording_joined_from_two(tmp_path, suffix, later):
+    """The second begins at the same time as the first, or at another. It keeps its own times behind the first."""
+    begin = 3600 if suffix == ".ts" else 0
     one, two = (
         video_files.write_video(
-            tmp_path / f"{n}.ts", 120, (64, 48), options={"g": "12"}, pictures=video_files.moving_noise(120, (64, 48), n)
+            tmp_path / f"{n}{suffix}",
+            *(120, (64, 48)),
+            codec="mpeg2video" if suffix == ".mpg" else "libx264",
+            options={"g": "12"},
+            times=[(begin + n * later) * 25 + frame + n * (frame > 60) for frame in range(120)],
+            base=Fraction(1, 25),
+            pictures=video_files.moving_noise(120, (64, 48), n),
         )
         for n in range(2)
     )
-    (tmp_path / "both.ts").write_bytes(one.read_bytes() + two.read_bytes())
-    film = probe(tmp_path / "both.ts")
-    frames = list(FrameReader(film).frames())
+    path = tmp_path / f"both{suffix}"
+    path.write_bytes(one.read_bytes() + two.read_bytes())
+    info = probe(path)
+    reader = FrameReader(info)
+    frames = list(reader.frames())
+    alone = [[frame.seconds for frame in FrameReader(probe(one)).frames()] for one in (one, two)]
+    expected = [*alone[0], *(4.8 + seconds for seconds in alone[1])]
+    assert [frame.seconds for frame in frames] == pytest.approx(expected, abs=1e-4)
+    assert [note for note in reader.notes if "Joined recordings: timestamps jump at 4.800 s." in note] == reader.notes[:1]
     for first in (80, 119, 130, 200):
-        rest = list(FrameReader(film).frames(first, times_of(frames)))
+        rest = list(FrameReader(info).frames(first, times_of(frames)))
         assert len(rest) == len(frames) - first and all(same(a, b) for a, b in zip(frames[first:], rest))
+    part = list(FrameReader(info, 6.0, 7.0).frames())
+    expected = [frame for frame in frames if 5.99999 <= frame.seconds < 6.99999]
+    assert len(part) == len(expected) and times_of(part) == times_of(expected)
+    assert all(np.array_equal(a.image.pixels, b.image.pixels) for a, b in zip(part, expected))
 
 
 def test_times_of_a_variable_rate(tmp_path):
