@@ -125,9 +125,13 @@ def to_valid_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False) -> Any:
-    """Open a container for writing, with the clock `time_base` if it has a clock. Segments are not for players."""
+def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False, is_m2ts: bool = False) -> Any:
+    """Open a container for writing, with the clock `time_base` if it has a clock. Segments are not for players.
+
+    `is_m2ts` makes the packets of an MPEG transport stream those of Blu-rays and cameras."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
+    if is_m2ts:
+        options["mpegts_m2ts_mode"] = "1"  # FFmpeg would look at the name of the temporary file
     if format_ in ("mp4", "mov"):
         options["movie_timescale"] = str(max(1000, time_base.denominator))  # clock of the first frame's offset
         options["video_track_timescale"] = str(time_base.denominator)

@@ -40,6 +40,7 @@ from .write_errors import recovery_advice
 log = logging.getLogger(__name__)
 
 HALF = Fraction(1, 2)
+M2TS_HEADER_BYTES = 4  # before each packet in .m2ts: copy permission and arrival time
 MIN_TS_PACKETS = 20  # FFmpeg takes a transport stream of fewer than 11 for a program stream
 TS_NULL_PACKET = b"\x47\x1f\xff\x10".ljust(188, b"\xff")  # ISO/IEC 13818-1, 2.4.3.3: readers discard the PID 0x1fff
 REPORT_EVERY = 8  # frames, because copying one takes hardly longer than an event
@@ -71,12 +72,12 @@ def concatenate(
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
             muxer = _Muxer(info, segments, timestamps, copied_streams, time_range, progress)
-            muxer.write(part, format_)
+            muxer.write(part, format_, is_m2ts := target.suffix.lower() == ".m2ts")
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
             with open(part, "rb+") as file:
                 if format_ == "mpegts":
-                    _pad_transport_stream(file)
+                    _pad_transport_stream(file, is_m2ts)
                 os.fsync(file.fileno())
             _raise_if_unreadable(part, target)
     except av_errors() as error:
@@ -86,10 +87,12 @@ def concatenate(
         ) from error
 
 
-def _pad_transport_stream(file: BinaryIO) -> None:
+def _pad_transport_stream(file: BinaryIO, is_m2ts: bool) -> None:
     """Append null packets to a transport stream that is too short for FFmpeg to recognize, such as one of three frames."""
-    missing = MIN_TS_PACKETS - file.seek(0, os.SEEK_END) // len(TS_NULL_PACKET)
-    file.write(TS_NULL_PACKET * missing)
+    header = M2TS_HEADER_BYTES if is_m2ts else 0
+    packet = file.read(header) + TS_NULL_PACKET
+    missing = MIN_TS_PACKETS - file.seek(0, os.SEEK_END) // len(packet)
+    file.write(packet * missing)
 
 
 def _raise_if_unreadable(part: Path, target: Path) -> None:
@@ -175,11 +178,11 @@ class _Muxer:
     srt_streams: set[int] = field(default_factory=set)
     """Indices of the subtitles that are converted to SRT."""
 
-    def write(self, part: Path, format_: str) -> None:
+    def write(self, part: Path, format_: str, is_m2ts: bool) -> None:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(open_input(self.segments[0])).streams.video[0]
             source = None if self.info.is_folder else stack.enter_context(open_input(self.info.path))
-            out = open_output(part, format_, self.info.time_base)
+            out = open_output(part, format_, self.info.time_base, is_m2ts=is_m2ts)
             try:
                 self._write(out, first, source)
             except BaseException:

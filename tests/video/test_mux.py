@@ -53,6 +53,8 @@ def test_a_transport_stream_of_a_few_small_frames_can_be_opened(tmp_path, suffix
     source = video_files.write_video(tmp_path / "a.mkv", count, (32, 32))
     before, after = through(tmp_path, source, tmp_path / f"out{suffix}")
     assert len(before) == len(after) == count
+    data, length = (tmp_path / f"out{suffix}").read_bytes(), 188 if suffix == ".ts" else 192
+    assert len(data) % length == 0 and set(data[length - 188 :: length]) == {0x47}  # Blu-ray's packets have a time in front
 
 
 def test_an_output_that_cannot_be_opened_is_an_error_and_no_file(tmp_path, monkeypatch):
