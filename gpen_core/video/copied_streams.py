@@ -75,8 +75,10 @@ def _supported_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> dic
             with open_null_output(suffix) as container:
                 try:
                     add_video(container)
-                    add_copy = add_srt_stream if becomes_srt(one.codec, container.format.name) else add_stream_copy
-                    add_copy(container, source.streams[one.index])
+                    if becomes_srt(one.codec, container.format.name):
+                        add_srt_stream(container, source.streams[one.index])
+                    else:
+                        add_stream_copy(container, source.streams[one.index], info.path)
                     container.start_encoding()
                     supported[one.index] = OUTPUT_FORMATS[suffix] != "mpegts" or ts_can_name(one)
                 except av_errors():

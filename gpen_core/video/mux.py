@@ -229,12 +229,12 @@ class _Muxer:
                 if out.format.name == "matroska":
                     attach_cover(out, stream, data)
                 else:
-                    covers.append(first_packet(add_stream_copy(out, stream), data))
+                    covers.append(first_packet(add_stream_copy(out, stream, self.info.path), data))
             elif stream.type == "subtitle" and becomes_srt(stream.codec_context.name, out.format.name):
                 copies[stream.index] = add_srt_stream(out, stream)
                 self.srt_streams.add(stream.index)
             else:
-                copies[stream.index] = add_stream_copy(out, stream)
+                copies[stream.index] = add_stream_copy(out, stream, self.info.path)
         if source is not None:
             out.metadata.update(source.metadata)
             self._copy_chapters(out, source)

@@ -23,19 +23,19 @@ COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "g
 """MIME types of cover images by FFmpeg's codec."""
 MP4_COVERS = ("mjpeg", "png", "bmp")
 """Cover images that an MP4 file can hold (`covr`, QuickTime's metadata)."""
-FRAMED_CODECS = ("mp2", "mp3", "ac3")
+FRAMED_CODECS = ("mp2", "mp3", "ac3", "eac3", "aac")
 """Sound whose packets last equally long, whatever their size."""
 
 
-def add_stream_copy(container: Any, stream: Any) -> Any:
-    """Add a copy of an input's stream to an output. Raises PyAV's error if the container cannot hold it.
+def add_stream_copy(container: Any, stream: Any, path: Path) -> Any:
+    """Add a copy of a stream of the input `path` to an output. Raises PyAV's error if the container cannot hold it.
 
     MP4 needs the order of PCM's channels, which Matroska and AVI do not have. Without it, only its trailer would fail."""
     if stream.codec_context is None and not hasattr(container, "add_attachment"):
         raise ValueError("this PyAV crashes on streams without a codec")
     is_framed = stream.codec_context is not None and stream.codec_context.codec.canonical_name in FRAMED_CODECS
     if container.format.name == "avi" and is_framed:
-        copy = _add_without_block_size(container, stream)
+        copy = _add_without_block_size(container, stream, read_packet(path, stream.index))
     else:
         copy = container.add_stream_from_template(stream, opaque=True)
     set_time_base(copy, stream.time_base)
@@ -46,16 +46,17 @@ def add_stream_copy(container: Any, stream: Any) -> Any:
     return copy
 
 
-def _add_without_block_size(container: Any, stream: Any) -> Any:
+def _add_without_block_size(container: Any, stream: Any, data: bytes) -> Any:
     """Add a copy of a sound stream as it is in a NUT file, which has no size of a block (`nBlockAlign`).
 
-    FFmpeg's muxer for AVI takes a block for a packet's size, and readers would compute wrong times from it."""
+    FFmpeg's muxer for AVI takes a block for a packet's size, and readers would compute wrong times from it. From `data`, the
+    first packet, FFmpeg learns how long a packet lasts."""
     file = io.BytesIO()
     with import_av().open(file, "w", format="nut") as nut:
-        nut.mux(first_packet(nut.add_stream_from_template(stream, opaque=True), b"\0"))
+        nut.mux(first_packet(nut.add_stream_from_template(stream, opaque=True), data))
     with import_av().open(io.BytesIO(file.getvalue())) as nut:
         copy = container.add_stream_from_template(nut.streams[0], opaque=True)
-    copy.codec_context.bit_rate = stream.codec_context.bit_rate
+    copy.codec_context.bit_rate = stream.codec_context.bit_rate or 0
     return copy
 
 
