@@ -319,8 +319,11 @@ class _Muxer:
                     continue
                 packet = _with_data(packet, text)
             dts = shift + (packet.dts if packet.dts is not None else packet.pts)
-            if index in last:  # subtitles may be shown together, such as the layers of a sign
+            if index in last:
+                # Subtitles may be shown together, such as the layers of a sign.
                 dts = max(dts, last[index] + (copies[index].type != "subtitle"))
+                if copies[index].type == "audio" and not packet.duration:  # MP4's edit list would end before the last packet
+                    packet.duration = dts - last[index]
             packet.pts = dts if packet.pts is None else max(packet.pts + shift, dts)
             packet.dts = last[index] = dts
             yield packet, copies[index]

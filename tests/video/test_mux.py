@@ -384,6 +384,14 @@ def test_the_sound_of_an_avi_file_keeps_its_time(tmp_path, suffix, sound):
     assert int.from_bytes(header[sound_header + 8 : sound_header + 12], "little") > 0 or sound == "aac"  # bytes per second
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_sound_without_durations_keeps_its_last_packet(tmp_path, suffix):
+    """Matroska has none for ALAC. MP4's edit list then ended before that packet."""
+    source = video_files.write_video(tmp_path / "a.mkv", 20, (64, 48), sound="alac")
+    through(tmp_path, source, tmp_path / f"o{suffix}")
+    assert video_files.digests(source) == video_files.digests(tmp_path / f"o{suffix}") != {}
+
+
 TELETEXT = b"\x56\x05deu\x09\x00"  # ETSI EN 300 468, 6.2.43: its descriptor
 BROADCAST = {"subtitle": (6, TELETEXT), "unknown": (11, b"")}
 
