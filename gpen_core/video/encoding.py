@@ -295,6 +295,8 @@ def _losses(info: VideoInfo, encoding: Encoding) -> list[str]:
         notes.append(f"{encoding.encoder} supports at most {gets.bits} bits, so the video's {had.bits} bits were rounded.")
     if had.has_alpha and not gets.has_alpha:
         notes.append(f"{encoding.encoder} ({encoding.format}) does not keep alpha, so every frame must be opaque.")
+    if encoding.mastering != NO_MASTERING and not encoding.mastering.encoder_options(encoding.encoder):
+        notes.append(f"{encoding.encoder} does not keep the mastering display and light levels of HDR.")
     if not encoding.settings.is_verified:
         notes.append(f"The settings for {encoding.encoder} are untested. Check the result.")
     if had.kind != "gray" and (gets.subsampling_x > had.subsampling_x or gets.subsampling_y > had.subsampling_y):

@@ -25,6 +25,8 @@ class Mastering:
         """Return an encoder's options for the metadata; none if the encoder has no such options."""
         if encoder == "libx265":
             return _as_option("x265-params", self._format_fields("master-display", "max-cll", 50000, 10000))
+        if encoder == "libx264":
+            return _as_option("x264-params", self._format_fields("mastering-display", "cll", 50000, 10000))
         if encoder == "libsvtav1":
             return _as_option("svtav1-params", self._format_fields("mastering-display", "content-light", None, None))
         return {}

@@ -190,6 +190,11 @@ def test_what_an_hdr_video_says_of_its_display_is_kept(tmp_path):
     through(tmp_path, source, tmp_path / "o.mkv", "av1")
     after = probe(tmp_path / "o.mkv").mastering
     assert after.light == (1000, 400) and abs(after.display[0][0] - before.display[0][0]) < 1e-3
+    through(tmp_path, source, tmp_path / "p.mp4", "h264")
+    assert probe(tmp_path / "p.mp4").mastering == before
+    for codec, lost in (("hevc", False), ("h264", False), ("av1", False), ("ffv1", True), ("prores", True)):
+        notes = resolve_encoding(probe(source), tmp_path / "o.mkv", Encoding(codec)).notes
+        assert any("does not keep the mastering display" in note for note in notes) == lost, codec
 
 
 def test_full_range_is_kept(tmp_path):
