@@ -175,7 +175,7 @@ def decode(data: bytes, max_memory: int | None = None, max_pixels: int | None = 
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     lossy = kind in ("JPEG", "HEIF", "AVIF", "JPEG2000") or (kind == "WEBP" and not _webp_is_lossless(source))
     upright = from_array(apply_orientation(pixels, exif_orientation))
-    return EncodedImage(upright, with_upright_dimensions(metadata, image, upright.size), kind, lossy)
+    return EncodedImage(upright, with_upright_dimensions(metadata, image, exif_orientation, upright.size), kind, lossy)
 
 
 def check_size(data: bytes, max_pixels: int | None) -> None:

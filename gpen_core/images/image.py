@@ -262,10 +262,11 @@ def from_pil(image: Image.Image) -> ImageData:
         if is_out_of_memory(error):
             raise
         raise InputError(f"The PIL image of mode {image.mode!r} cannot be read ({error}).") from error
-    return replace(from_array(apply_orientation(array, _pil_orientation(image))), input_type="pil")
+    return replace(from_array(apply_orientation(array, pil_orientation(image))), input_type="pil")
 
 
-def _pil_orientation(image: Image.Image) -> int:
+def pil_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation with which `to_image_data` turns a PIL image upright."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return 1  # Pillow has applied it while loading; before version 11 the tag remains
     try:

@@ -13,6 +13,7 @@ from PIL import Image
 from .image import SIDEWAYS
 from .metadata import EXIF_HEADER, Metadata
 from .tiff import EXIF_IFD, INTEROP_IFD, TiffHeader, TiffOffset, iter_entries, parse_tiff_header
+from .xmp_regions import turn_regions
 
 SHORT, LONG = 3, 4
 # EXIF 2.3: width and height tags by directory; 0 is the first directory.
@@ -27,11 +28,13 @@ def with_dimensions(metadata: Metadata, size: tuple[int, int]) -> Metadata:
     return replace(metadata, exif=_update_exif(metadata.exif, size), xmp=_update_xmp(metadata.xmp, size))
 
 
-def with_upright_dimensions(metadata: Metadata, image: Image.Image, size: tuple[int, int]) -> Metadata:
-    """Return the metadata of `image` for its upright pixels of this (width, height).
+def with_upright_dimensions(metadata: Metadata, image: Image.Image, orientation: int, size: tuple[int, int]) -> Metadata:
+    """Return the metadata of `image` for its upright pixels of this (width, height), after this EXIF orientation.
 
     libheif turns a HEIC upright itself, but its EXIF block has the camera's width and height."""
     is_turned = image.size != size or image.info.get("original_orientation") in SIDEWAYS
+    if metadata.xmp:
+        metadata = replace(metadata, xmp=turn_regions(metadata.xmp, orientation, size))
     return with_dimensions(metadata, size) if is_turned else metadata
 
 

@@ -29,7 +29,7 @@ NOTHING = re.compile(rb"[\s0]{0,9}")
 def without_promises(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return the packet without these properties, and the names of the data that they declared."""
     promised: dict[str, None] = {}
-    for prefix, namespace in _prefixes(xmp, frozenset(NAMESPACES)):
+    for prefix, namespace in namespace_prefixes(xmp, frozenset(NAMESPACES)):
         names, thing = NAMESPACES[namespace]
         xmp, values = _removed(xmp, re.escape(prefix) + b":" + names)
         if thing is not None and any(not NOTHING.fullmatch(value) for value in values):
@@ -39,12 +39,12 @@ def without_promises(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 def without_extension(xmp: bytes) -> bytes:
     """Return the packet without the mark for extended XMP, which only JPEG supports."""
-    for prefix, _ in _prefixes(xmp, frozenset({EXTENSION_NAMESPACE})):
+    for prefix, _ in namespace_prefixes(xmp, frozenset({EXTENSION_NAMESPACE})):
         xmp, _ = _removed(xmp, re.escape(prefix) + b":HasExtendedXMP")
     return xmp
 
 
-def _prefixes(xmp: bytes, namespaces: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+def namespace_prefixes(xmp: bytes, namespaces: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """Return (prefix, namespace) pairs for these namespaces, at most `MAX_PREFIXES`."""
     found = dict.fromkeys((prefix, space) for prefix, space in PREFIX.findall(xmp) if space in namespaces)
     return list(islice(found, MAX_PREFIXES))
@@ -54,7 +54,7 @@ def _removed(xmp: bytes, name: bytes) -> tuple[bytes, list[bytes]]:
     """Return the packet without attributes and elements of these names, and their values."""
     values: list[bytes] = []
     parts, at = [], 0
-    for start, end in _elements(xmp, name):
+    for start, end in iter_elements(xmp, name):
         parts.append(xmp[at:start])
         values.append(re.sub(rb"<[^<>]*>", b"", xmp[start:end]) or xmp[start:end])
         at = end
@@ -67,7 +67,7 @@ def _removed(xmp: bytes, name: bytes) -> tuple[bytes, list[bytes]]:
     return re.sub(rb"""\s%s\s{0,9}=\s{0,9}("[^"<>]*"|'[^'<>]*')""" % name, attribute, xmp), values
 
 
-def _elements(xmp: bytes, name: bytes) -> Iterator[tuple[int, int]]:
+def iter_elements(xmp: bytes, name: bytes) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of each element, ignoring unclosed ones. Elements do not nest in others of the same name."""
     start_tag, at = re.compile(rb"<(%s)(?=[\s/>])[^<>]*>" % name), 0
     while found := start_tag.search(xmp, at):

@@ -15,7 +15,7 @@ from ..files.path_checks import AnyPath, local_path
 from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
-from ..images.image import ImageData, to_image_data
+from ..images.image import ImageData, pil_orientation, to_image_data
 from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
 
@@ -71,7 +71,7 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
         return _decode(bytes(image), max_memory, max_pixels)
     if isinstance(image, Image.Image):
         image_data = to_image_data(image)
-        metadata = with_upright_dimensions(_pil_metadata(image), image, image_data.size)
+        metadata = with_upright_dimensions(_pil_metadata(image), image, pil_orientation(image), image_data.size)
         return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
     read = getattr(image, "read", None)
     if callable(read):
