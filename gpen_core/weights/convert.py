@@ -57,7 +57,9 @@ def _save(source: Path, target: Path, record: DigestRecord, state_dict: Mapping[
             save_file(tensors, part.path, {"format": "pt", "source": source.name, "source_sha256": record.sha256})
             part.path.chmod(permissions)  # safetensors 0.8 replaces the file by one that only its owner can read
             if not _equal(load_file(part.path), tensors):  # Windows cannot delete a file while tensors are mapped to it
-                raise WeightsError("The written file differs when it is read back, so it was deleted. Check the disk for errors.")
+                raise WeightsError(
+                    "The written file differs when it is read back, so it was deleted. Check the disk for errors."
+                )
             sha256 = digest.file_sha256(part.path)
             digest.save_record(target, DigestRecord(sha256, record.checked_by, _describe_source(source, record.sha256)))
             part.commit(target)
