@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import islice, repeat
+from typing import Any
 
 import comfy.model_management as management
 import torch
@@ -11,8 +13,6 @@ from ..gpen_core import InputError
 from . import inputs, tensors
 from .comfy import ComfyNode, NodeOutput, PlacementsType, io, schema
 from .crop import GpenPlacements
-
-Item = TypeVar("Item")
 
 
 class PasteFaces(ComfyNode):
@@ -27,10 +27,12 @@ class PasteFaces(ComfyNode):
             description="Pastes the crops of Crop Faces (GPEN) back into their images and blends them like restored faces. "
             "An unedited crop changes nothing.",
             search_aliases=["paste face", "uncrop face", "face composite", "stitch faces"],
-            is_input_list=True,  # crops and masks come as a batch or as a list
+            is_input_list=True,  # crops and masks come as a batch or as a list; images of several sizes come as a list
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="The images that the faces were cropped from, or the same images in another size."
+                    "image",
+                    tooltip="The images that the faces were cropped from, or the same images in another size. A list of "
+                    "images needs the list of their placements.",
                 ),
                 io.Image.Input(
                     "crops",
@@ -47,9 +49,15 @@ class PasteFaces(ComfyNode):
                 inputs.region_mask(),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The images with the crops pasted in."),
-                io.Mask.Output(display_name="face_mask", tooltip="Blend mask of the pasted faces. It is 0 outside them."),
-                io.Int.Output(display_name="count", tooltip="Number of faces pasted in all images."),
+                io.Image.Output(display_name="image", is_output_list=True, tooltip="The images with the crops pasted in."),
+                io.Mask.Output(
+                    display_name="face_mask",
+                    is_output_list=True,
+                    tooltip="Blend mask of the pasted faces. It is 0 outside them.",
+                ),
+                io.Int.Output(
+                    display_name="count", is_output_list=True, tooltip="Number of faces pasted, for each image or batch."
+                ),
             ],
         )
 
@@ -63,50 +71,70 @@ class PasteFaces(ComfyNode):
         masks: list[torch.Tensor] | None = None,
         region_mask: list[torch.Tensor] | None = None,
     ) -> NodeOutput:
-        """Every input is a list; ComfyUI wraps single values. Raises `InputError` for mismatched counts or sizes."""
-        from ..gpen_core import paste_faces
-
-        images, places = _single(image, "image"), _single(placements, "placements")
-        if len(images) != len(places.frames):
-            raise InputError(
-                f"Got a batch of {len(images)} for crops from a batch of {len(places.frames)}. Connect the same images."
-            )
-        squares = _squares(crops, len(places))
-        own_masks = _masks(masks, len(places))
-        batch, start, count = tensors.OutputBatch(images), 0, 0
-        regions = tensors.masks_for(None if region_mask is None else _single(region_mask, "region mask"), len(images))
-        for frame, region, some in zip(tensors.iter_frames(images), regions, places.frames):
-            management.throw_exception_if_processing_interrupted()
-            part = slice(start, start + len(some))
-            start += len(some)
-            pasted = paste_faces(frame, some, squares[part], own_masks[part], strength[0], region)
-            count += len(some) - len(pasted.skipped)
-            if pasted.mask.any():
-                batch.add_changed(pasted.image_data.to_input_type(), pasted.mask)
-            else:
-                batch.add_unchanged()
-        return NodeOutput(batch.image, batch.mask, count)
+        """Every input is a list; ComfyUI wraps single values. `image` and `placements` have one item for each run of Crop
+        Faces (GPEN). Raises `InputError` for mismatched counts or sizes."""
+        runs = len(placements)
+        if len(image) != runs:
+            raise InputError(f"Got {len(image)} images or batches for crops from {runs}. Connect the same images.")
+        counts = [len(places) for places in placements]
+        squares = _squares(crops, counts)
+        own_masks = _masks(masks, counts)
+        regions = tensors.broadcast(region_mask or [None], runs, "list of region masks")
+        strengths = tensors.broadcast(strength, runs, "list of strengths")
+        pasted = [_paste(*one, squares, own_masks) for one in zip(image, placements, regions, strengths)]
+        return NodeOutput(*map(list, zip(*pasted)))
 
 
-def _single(values: list[Item], name: str) -> Item:
-    if len(values) != 1:
-        raise InputError(f"Expected one {name}, got a list of {len(values)}. Connect a batch.")
-    return values[0]
+def _paste(
+    images: torch.Tensor,
+    places: GpenPlacements,
+    region_mask: torch.Tensor | None,
+    strength: float,
+    squares: Iterator[Any],
+    masks: Iterator[Any],
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Paste the next `squares` with their `masks` into a batch. Return the images, the blend masks and the number of faces
+    pasted."""
+    from ..gpen_core import paste_faces
+
+    if len(images) != len(places.frames):
+        raise InputError(
+            f"Got a batch of {len(images)} for crops from a batch of {len(places.frames)}. Connect the same images."
+        )
+    batch, count = tensors.OutputBatch(images), 0
+    regions = tensors.masks_for(region_mask, len(images))
+    for frame, region, some in zip(tensors.iter_frames(images), regions, places.frames):
+        management.throw_exception_if_processing_interrupted()
+        own_squares, own_masks = (list(islice(one, len(some))) for one in (squares, masks))
+        pasted = paste_faces(frame, some, own_squares, own_masks, strength, region)
+        count += len(some) - len(pasted.skipped)
+        if pasted.mask.any():
+            batch.add_changed(pasted.image_data.to_input_type(), pasted.mask)
+        else:
+            batch.add_unchanged()
+    return batch.image, batch.mask, count
 
 
-def _squares(crops: list[torch.Tensor], count: int) -> list[Any]:
-    """Return one crop [S, S, C] per face. Without faces, ignore the gray crop that Crop Faces (GPEN) returns."""
-    if not count:
-        return []
-    squares = [square for some in crops for square in tensors.iter_frames(some, "crops")]
-    if len(squares) != count:
-        raise InputError(f"Expected one crop per face ({count}), got {len(squares)}.")
-    return squares
+def _squares(crops: Sequence[torch.Tensor], counts: Sequence[int]) -> Iterator[Any]:
+    """Yield the crop [S, S, C] of each face. `counts`: the number of faces of each run of Crop Faces (GPEN)."""
+    squares = [square for some in crops for square in tensors.iter_frames(some, "crops")] if any(counts) else []
+    faces = _without_placeholders(squares, counts)
+    if len(faces) != sum(counts):
+        raise InputError(f"Expected one crop per face ({sum(counts)}), got {len(faces)}.")
+    return iter(faces)
 
 
-def _masks(masks: list[torch.Tensor] | None, count: int) -> list[Any]:
-    """Return one mask [h, w] per crop, or None for each if no masks are connected or there are no crops."""
-    if masks is None or not count:
-        return [None] * count
+def _masks(masks: Sequence[torch.Tensor] | None, counts: Sequence[int]) -> Iterator[Any]:
+    """Yield the mask [h, w] of each crop, or None if no masks are connected."""
+    if masks is None or not any(counts):
+        return repeat(None)
     each = [one for some in masks for one in some.detach().float().cpu().reshape(-1, *some.shape[-2:]).numpy()]
-    return tensors.broadcast(each, count, "masks", "crop")
+    return iter(tensors.broadcast(_without_placeholders(each, counts), sum(counts), "masks", "crop"))
+
+
+def _without_placeholders(items: list[Any], counts: Sequence[int]) -> list[Any]:
+    """Leave out the items that Crop Faces (GPEN) returns for runs without faces, so that later nodes still run."""
+    if 0 not in counts or len(items) != sum(max(1, count) for count in counts):
+        return items
+    rest = iter(items)
+    return [one for count in counts for one in islice(rest, max(1, count)) if count]

@@ -786,7 +786,9 @@ def test_faces_taken_out_and_put_back_untouched_change_nothing(host, red, portra
     crops, placements, masks, count, summary = host.run("GPEN_CropFaces", gpen_model=red, image=film, size=256)
     assert crops.shape == (2, 256, 256, 3) and [tuple(one.shape) for one in masks] == [(1, 256, 256)] * 2
     assert count == 2 and summary.startswith("2 faces found, 2 cropped, 0 skipped")
-    back, mask, count = host.run("GPEN_PasteFaces", image=[film], crops=[crops], placements=[placements], strength=[1.0])
+    (back,), (mask,), (count,) = host.run(
+        "GPEN_PasteFaces", image=[film], crops=[crops], placements=[placements], strength=[1.0]
+    )
     assert count == 2 and (back - film).abs().max() < 1 / 255 and torch.equal(back[mask == 0], film[mask == 0])
 
 
@@ -810,23 +812,48 @@ def test_faces_come_back_as_a_list_of_other_sizes_with_masks_of_their_own(host, 
     film = portrait.repeat(2, 1, 1, 1)
     crops, placements, masks, *_ = host.run("GPEN_CropFaces", gpen_model=red, image=film, size=128)
     edited = [torch.ones(1, 300, 300, 3), crops[1:]]
-    back, mask, _ = host.run(
+    (back,), (mask,), _ = host.run(
         "GPEN_PasteFaces", image=[film], crops=edited, placements=[placements], strength=[0.5], masks=masks
     )
     assert mask[0].max() == pytest.approx(0.5) and not mask[1].any() and torch.equal(back[1], film[1])
     nowhere = [torch.zeros(1, 512, 512), torch.ones(1, 512, 512)]
     values = {"image": [film], "crops": edited, "placements": [placements], "strength": [1.0]}
-    assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1].any()
+    assert not host.run("GPEN_PasteFaces", **values, region_mask=[torch.stack([one[0] for one in nowhere])])[1][0].any()
     with pytest.raises(Exception, match=r"Expected one crop per face \(2\), got 1"):
         host.run("GPEN_PasteFaces", **{**values, "crops": [crops[:1]]})
     with pytest.raises(Exception, match="Got a batch of 1 for crops from a batch of 2"):
         host.run("GPEN_PasteFaces", **{**values, "image": [portrait]})
 
 
+def test_crops_of_a_list_of_images_of_several_sizes_are_pasted(host, red, portrait, gray):
+    """ComfyUI runs Crop Faces for each image of a list, and gives Paste Faces the lists of its outputs."""
+    images = [portrait, gray, portrait.repeat(2, 1, 1, 1)[:, :400], portrait.flip(2)[:, :, 30:]]
+    cropped = [host.run("GPEN_CropFaces", gpen_model=red, image=image, size=128) for image in images]
+    crops, placements, masks = ([one[n] for one in cropped] for n in range(3))
+    values = {"image": images, "placements": placements, "masks": [mask for some in masks for mask in some]}
+    black = [torch.zeros_like(some) for some in crops]
+    back, mask, count = host.run("GPEN_PasteFaces", **values, crops=black, strength=[1.0])
+    assert count == [1, 0, 2, 1] and [one.shape for one in back] == [image.shape for image in images]
+    for one, image, blend in zip(back, images, mask):
+        assert torch.equal(one[blend == 0], image[blend == 0]) and (one[blend > 0.99] <= 0.01).all()
+    assert [bool(one.any()) for one in mask] == [True, False, True, True]
+    single = [crop[None] for some in (crops[0], crops[2], crops[3]) for crop in torch.zeros_like(some)]
+    again = host.run("GPEN_PasteFaces", **values, crops=single, strength=[1.0])[0]
+    assert all(map(torch.equal, again, back))
+    half = host.run("GPEN_PasteFaces", **values, crops=black, strength=[0.0, 1.0, 0.0, 1.0], region_mask=[mask[3] * 0 + 1])[
+        1
+    ]
+    assert [bool(one.any()) for one in half] == [False, False, False, True]
+    with pytest.raises(Exception, match=r"Got 4 images or batches for crops from 3\. Connect the same images"):
+        host.run("GPEN_PasteFaces", **{**values, "placements": placements[:3]}, crops=black, strength=[1.0])
+
+
 def test_without_a_face_the_image_passes_through(host, red, gray):
     crops, placements, masks, count, _ = host.run("GPEN_CropFaces", gpen_model=red, image=gray, size=128)
     assert crops.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
-    back, mask, count = host.run("GPEN_PasteFaces", image=[gray], crops=[crops * 0], placements=[placements], strength=[1.0])
+    (back,), (mask,), (count,) = host.run(
+        "GPEN_PasteFaces", image=[gray], crops=[crops * 0], placements=[placements], strength=[1.0]
+    )
     assert torch.equal(back, gray) and not mask.any() and count == 0
 
 
