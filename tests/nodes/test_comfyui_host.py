@@ -79,6 +79,18 @@ class Loop:
 NODE_CLASS_MAPPINGS = {"StandInForLoop": Loop}
 """
 
+# Stands in for nodes that load a folder: images of several sizes cannot be a batch.
+LISTS = """
+class Images:
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_IS_LIST = ("IMAGE",), "run", "test", (True,)
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"first": ("IMAGE",), "second": ("IMAGE",)}}
+    def run(self, first, second):
+        return ([first, second],)
+NODE_CLASS_MAPPINGS = {"StandInForList": Images}
+"""
+
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory, detector_weights):
@@ -88,6 +100,7 @@ def host(tmp_path_factory, detector_weights):
     (base / "custom_nodes" / "stand_in_for_reactor.py").write_text(SWAPPER)
     (base / "custom_nodes" / "stand_in_for_detectors.py").write_text(DETECTORS)
     (base / "custom_nodes" / "stand_in_for_loops.py").write_text(LOOP)
+    (base / "custom_nodes" / "stand_in_for_lists.py").write_text(LISTS)
     own = {"faces-of-my-own.safetensors": detector_weights}
     helpers.write_weights(base / "models" / "facedetection", own)
     helpers.write_weights(base / "models" / "GPEN", {"portraits.pth": helpers.constant_weights(256, (0, 1, 0))})
@@ -225,6 +238,26 @@ def test_the_crops_come_as_a_list(host):
     graph = {**image("collage.png"), **restore(["load", 0]), "crops": node("PreviewImage", images=["restore", 2])}
     crops = host.picture(host.run(graph)["crops"])
     assert len(crops) == 6 and all(crop.shape[:2] == (256, 256) for crop in crops)
+
+
+def test_faces_of_a_list_of_images_are_cropped_and_pasted(host):
+    graph = {
+        "gray": node("LoadImage", image="gray.png"),
+        **image("astronaut.png"),
+        "model": load(),
+        "list": node("StandInForList", first=["gray", 0], second=["load", 0]),
+        "crop": node("GPEN_CropFaces", image=["list", 0], gpen_model=["model", 0], size=128, faces="all"),
+        "edit": node("ImageInvert", image=["crop", 0]),
+        "paste": node("GPEN_PasteFaces", image=["list", 0], crops=["edit", 0], placements=["crop", 1], strength=1.0),
+        "shown": node("PreviewImage", images=["paste", 0]),
+        "count": node("PreviewAny", source=["paste", 2]),
+    }
+    out = host.run(graph)
+    gray, face = (one[..., :3] for one in host.picture(out["shown"]))
+    photo = demo_pictures.astronaut()
+    changed = (np.abs(face.astype(int) - photo) > 1).any(2)
+    assert (gray == 128).all() and gray.shape == (200, 300, 3) and out["count"]["text"] == ["0", "1"]
+    assert changed[90:150, 195:255].mean() > 0.9 and not changed[300:].any()
 
 
 def test_a_node_that_is_connected_later_gets_the_crops(host):
