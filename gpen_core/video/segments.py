@@ -45,16 +45,25 @@ class SegmentStore:
         return [n for n in range(len(self.ranges)) if self.is_missing(n)]
 
     def is_missing(self, n: int) -> bool:
-        """Whether a segment must be restored: it was never finished, or its frames are neither in it nor staged."""
-        return not self.reports[n].exists() or not (self.files[n].exists() or staging_folder(self.folder).exists())
+        """Whether a segment must be restored: it is unfinished or damaged, and its frames are not staged."""
+        try:
+            size = self.read_report(n)["bytes"]
+        except (OSError, ValueError, KeyError):
+            return True
+        return size != self._size(n) and not staging_folder(self.folder).exists()
 
     def write_report(self, n: int, content: dict[str, Any]) -> None:
         """Write the report about its faces, which marks the segment as finished. Raises `OutputError`."""
-        write_bytes(self.reports[n], json.dumps(content).encode())
+        write_bytes(self.reports[n], json.dumps({**content, "bytes": self._size(n)}).encode())
 
     def read_report(self, n: int) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.reports[n].read_bytes())
         return content
+
+    def _size(self, n: int) -> int:
+        """Return the bytes of a segment, which is a file or a folder of images, or 0 if there is none."""
+        path = self.files[n]
+        return sum(one.stat().st_size for one in (path.iterdir() if path.is_dir() else [path]) if one.exists())
 
 
 def segment_ranges(count: int, cuts: Sequence[int], rate: float) -> list[range]:

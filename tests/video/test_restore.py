@@ -89,6 +89,29 @@ def test_a_run_that_was_ended_goes_on_and_gives_what_one_run_gives(film, tmp_pat
     assert not (tmp_path / "out.mkv.unfinished").exists()
 
 
+def cut_short(path):
+    """A file, or the first image of a folder."""
+    path = min(path.iterdir()) if path.is_dir() else path
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("output", "name"), [("out.mkv", "000000.part"), ("out.mkv", "000000.json"), ("out", "000000.part")]
+)
+def test_a_damaged_segment_is_made_anew(film, tmp_path, output, name):
+    """As after a power loss, or a copy of the work folder that ended early."""
+    broken, again = restorer(), restorer()
+    broken[1].fails_after = 25
+    with pytest.raises(RuntimeError):
+        restore_video(film, tmp_path / output, broken[0], None, EXACT)
+    (path,) = (tmp_path / f"{output}.unfinished").glob(f"*/{name}")
+    cut_short(path)
+    result = restore_video(film, tmp_path / output, again[0], None, EXACT)
+    restore_video(film, tmp_path / f"whole{output}", restorer()[0], None, EXACT)
+    assert again[1].faces >= 10 and [one.frames for one in result.tracks] == [COUNT]
+    assert all(map(np.array_equal, read_frames(tmp_path / output), read_frames(tmp_path / f"whole{output}")))
+
+
 @pytest.mark.slow
 def test_the_measured_steadiness_is_that_of_one_run(film, tmp_path):
     whole = restore_video(film, tmp_path / "whole.mkv", restorer()[0], None, VideoOptions(codec="ffv1"))
