@@ -41,7 +41,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             _copy_permissions(target, part)
         os.replace(part, target)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. It was not changed.") from error
+        unchanged = " It was not changed." if target.exists() else ""
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.{unchanged}") from error
     finally:
         try:
             part.unlink(missing_ok=True)

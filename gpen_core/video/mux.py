@@ -66,8 +66,8 @@ def concatenate(
         return
     timestamps = _read_timestamps(segments, info)
     copied_streams = tuple(one.index for one in info.other_streams) if encoding is None else encoding.copied_streams
-    try:
-        with atomic_write(target) as part:
+    with atomic_write(target) as part:
+        try:
             format_, time_range = OUTPUT_FORMATS[target.suffix.lower()], _time_range(info, timestamps, start, end)
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
@@ -80,11 +80,11 @@ def concatenate(
                     _pad_transport_stream(file, is_m2ts)
                 os.fsync(file.fileno())
             _raise_if_unreadable(part, target)
-    except av_errors() as error:
-        message = error_reason(error)
-        raise OutputError(
-            f"{target} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
-        ) from error
+        except av_errors() as error:
+            message = error_reason(error)
+            raise OutputError(
+                f"{target} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
+            ) from error
 
 
 def _pad_transport_stream(file: BinaryIO, is_m2ts: bool) -> None:

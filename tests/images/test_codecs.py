@@ -347,9 +347,10 @@ def test_after_a_failure_the_file_is_as_it_was_and_nothing_else_is_left(tmp_path
     if exists:
         target.write_bytes(b"before")
     expected = OutputError if isinstance(error, OSError) else error
-    with pytest.raises(expected), atomic_write(target) as part:
+    with pytest.raises(expected) as raised, atomic_write(target) as part:
         part.write_bytes(b"half of it")
         raise error
+    assert ("It was not changed" in str(raised.value)) == (exists and isinstance(error, OSError))
     assert names(tmp_path) == (["a.png"] if exists else [])
     assert not exists or target.read_bytes() == b"before"
 

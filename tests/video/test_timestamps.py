@@ -1,5 +1,6 @@
 """Timestamps that a container cannot hold are refused before the frames are restored."""
 
+import errno
 from fractions import Fraction
 
 import av
@@ -69,6 +70,20 @@ def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_pat
         OutputError, match=r"cannot be written.*The finished segments are kept; choose another folder.*\.mkv"
     ):
         concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+
+
+def test_a_full_disk_at_the_end_does_not_lose_the_segments(film, tmp_path):
+    target = tmp_path / "out.mkv"
+    encoding = resolve_encoding(film, target, Encoding())
+    with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
+        for frame in video_files.FrameReader(film).frames():
+            writer.write(frame)
+
+    def full(event):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"No space left on device\. The finished segments are kept; free some space"):
+        concatenate([tmp_path / "segment"], film, target, progress=full, encoding=encoding)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".avi"])
