@@ -108,6 +108,7 @@ def _write_clip(
             progress=progress,
             max_memory=args.max_memory,
             frame_memory=args.max_memory,
+            on_note=lambda note: progress.note(f"{job.source}: {note}"),
         )
     print_summary(args, f"{job.target}: {pluralize(count, 'frame')}, original and restored side by side")
 

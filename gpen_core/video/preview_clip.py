@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..files.path_checks import AnyPath, local_path
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData, Pixels
 from ..optional_packages import version_guard
-from ..options import RestoreOptions, VideoOptions
+from ..options import RestoreOptions, VideoOptions, base_selection
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ReplayableProgress, no_progress
 from .check_video import check_video, raise_if_faces_missing
@@ -56,16 +57,19 @@ def preview_clip(
     progress: Progress | None = None,
     max_memory: int | None = None,
     frame_memory: int | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> int:
     """Restore a piece of this many seconds, and write it into `target` with the original to its left. Return its frames.
 
     The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
-    run. Sound and the other streams of the piece are copied. Arguments and errors are those of `restore_video`."""
+    run. Sound and the other streams of the piece are copied. `on_note` is called with a note if face numbers count other
+    people than in a whole run. Other arguments and errors are those of `restore_video`."""
     restorer.require_restoration("videos")
     source, target, options = local_path(source), local_path(target, OutputError), options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
-    info, _ = check_video(source, target, options, video or VideoOptions(), frame_memory)
-    part = _piece(info, video or VideoOptions(), seconds)
+    video = video or VideoOptions()
+    info, _ = check_video(source, target, options, video, frame_memory)
+    part = _piece(info, video, seconds)
     mask = open_region_mask(region_mask, info, part)
     wide = replace(info, size=(2 * _even_width(info), info.size[1]))
     encoding = resolve_encoding(wide, target, Encoding.from_options(part))
@@ -79,6 +83,8 @@ def preview_clip(
     analysis, _ = join_people(analysis, identity, part, embeddings)
     matches = match_people(analysis.tracks, identity, options, embeddings)
     raise_if_faces_missing(options.faces, len(analysis.tracks), info, part)
+    if not isinstance(base_selection(options.faces), str) and part.start != (video.start or 0.0):
+        on_note(f"The numbers of faces count only the people from {part.start:.2f} s on. In the whole run, they may differ.")
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
     frame_restorer = frame_restorer_type(restorer, options).from_analysis(

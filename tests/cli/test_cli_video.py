@@ -316,6 +316,11 @@ def test_a_preview_refuses_what_only_a_whole_run_uses(video, film, tmp_path, pre
     assert ran.status == 2 and f"--preview does not use {arguments[0]}. Remove one of them." in ran.err
 
 
+def test_a_preview_of_seconds_says_what_face_numbers_count(stand_in, video, film, tmp_path):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--preview", "1s", "--faces", 0)
+    assert ran.status == 0 and f"gpen: {film}: The numbers of faces count only the people from 2.50 s on." in ran.err
+
+
 def test_a_preview_beside_the_output_or_under_its_own_name(stand_in, video, film, tmp_path):
     for name, preview in (("out.mkv", "out.preview.jpg"), ("sheet.png", "sheet.png"), ("out", "out.preview.jpg")):
         ran = video(film, "-o", tmp_path / "new" / name, "--preview", 3)

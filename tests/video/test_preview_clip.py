@@ -7,7 +7,7 @@ from PIL import Image
 from video_fakes import SIZE, frames, restorer
 from video_files import read_frames
 
-from gpen_core import InputError, Interrupted, VideoOptions
+from gpen_core import InputError, Interrupted, RestoreOptions, VideoOptions
 from gpen_core.video.preview_clip import preview_clip
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -51,6 +51,17 @@ def test_the_middle_or_the_part_asked_for_with_the_original_to_the_left(film, tm
 def test_a_video_shorter_than_the_piece_is_shown_whole(film, tmp_path):
     assert preview_clip(film, tmp_path / "out.mp4", 60.0, restorer()[0]) == COUNT
     assert probe(tmp_path / "out.mp4").size == (2 * WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("faces", "video", "is_noted"),
+    [("0", {}, True), ("all", {}, False), ("0", {"start": 0.8}, False), ("0", {"end": 0.4}, False)],
+)
+def test_a_note_says_that_face_numbers_count_only_the_piece(film, tmp_path, faces, video, is_noted):
+    notes, options = [], RestoreOptions(faces=faces)
+    preview_clip(film, tmp_path / "out.mkv", 0.4, restorer()[0], options, VideoOptions(**video), on_note=notes.append)
+    start = "The numbers of faces count only the people from 0.60 s on. In the whole run, they may differ."
+    assert notes == [start] * is_noted
 
 
 @pytest.mark.parametrize(("start", "first"), [(None, 20), (0.9, 23)])
