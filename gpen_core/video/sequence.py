@@ -29,6 +29,7 @@ from .torch_frame_restorer import frame_restorer_type
 from .track_people import EmbeddingSource, match_people
 
 SAME_IMAGES = "Each call must give the same images from the first one on: return a list, or a new generator."
+Images = Callable[[], Iterable[object]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class SequenceResult:
 
 def restore_sequence(
     restorer: FaceRestorer,
-    images: Callable[[], Iterable[object]],
+    images: Iterable[object] | Images,
     options: RestoreOptions | None = None,
     video: VideoOptions | None = None,
     rate: float = 24.0,
@@ -74,12 +75,13 @@ def restore_sequence(
 ) -> Iterator[SequenceResult]:
     """Restore consecutive images of one size as `restore_video` does, and yield them one by one.
 
-    `images` is called twice or, where faces are compared, more often, and must give the same images: arrays or anything
-    that `RestoreInput.image` accepts, except paths. `rate`: images per second, above 0. Cuts are detected, and faces are
-    tracked and smoothed over time. Of `video`, only `temporal_smoothing`, `min_duration` and `join_people` apply. `on_note`
-    is called with notes before the first result. `region_mask`, `progress`, `max_memory` and errors are those of
-    `restore_video`. Raises `InputError`, too, if a later call gives another number of images or another size, and
-    `OptionsError` for an invalid rate."""
+    `images`: a list or an array of images, each an array or anything that `RestoreInput.image` accepts, except paths; or a
+    function that returns them, so that they need not be in memory together. It is called twice or, where faces are
+    compared, more often, and must give the same images each time. `rate`: images per second, above 0. Cuts are detected,
+    and faces are tracked and smoothed over time. Of `video`, only `temporal_smoothing`, `min_duration` and `join_people`
+    apply. `on_note` is called with notes before the first result. `region_mask`, `progress`, `max_memory` and errors are
+    those of `restore_video`. Raises `InputError`, too, for an iterator, and if a later call gives another number of images
+    or another size, and `OptionsError` for an invalid rate."""
     options, video, progress_replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
@@ -89,14 +91,15 @@ def restore_sequence(
     restorer.require_restoration("videos")
     raise_if_image_only(options)
     _raise_if_no_rate(rate)
+    get_images = _as_function(images)
 
     def frames_from(first: int) -> Iterator[SequenceFrame]:
-        return islice(_same_frames(images, analysis), first, None)
+        return islice(_same_frames(get_images, analysis), first, None)
 
     identity = restorer.models.identity
     with oom_context("these images", "choose a smaller detection size"):
         load_embedder(identity, progress_replay, options, video)  # if it is loaded, people are joined, too
-        analysis = analyze_frames(_frames(images), restorer.detector, options, rate, progress_replay)
+        analysis = analyze_frames(_frames(get_images), restorer.detector, options, rate, progress_replay)
         restorer.read_references(options, progress_replay)
         embeddings = EmbeddingSource(frames_from, progress_replay)
         analysis, notes = join_people(analysis, identity, video, embeddings)
@@ -109,9 +112,19 @@ def restore_sequence(
         events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
         events.begin(0)
         with ThreadedPipeline(progress_replay.replay) as pipeline:
-            for one in frame_restorer.run(_same_frames(images, analysis), range(analysis.frame_count), pipeline):
+            for one in frame_restorer.run(_same_frames(get_images, analysis), range(analysis.frame_count), pipeline):
                 yield _result(one, analysis, frame_restorer)
                 events.done(one.frame.number)
+
+
+def _as_function(images: Iterable[object] | Images) -> Images:
+    if callable(images):
+        return images
+    if not isinstance(images, Iterable) or isinstance(images, Iterator):  # which gives its images only once
+        raise InputError(
+            f"images is of type {type(images).__name__}; expected a list, an array, or a function that returns the images."
+        )
+    return lambda: images
 
 
 def _raise_if_no_rate(rate: object) -> None:
@@ -125,12 +138,12 @@ def _region_mask(mask: RegionMaskLike, rate: float, frame_count: int) -> RegionM
     return opened
 
 
-def _frames(images: Callable[[], Iterable[object]]) -> Iterator[SequenceFrame]:
+def _frames(images: Images) -> Iterator[SequenceFrame]:
     for number, one in enumerate(images()):
         yield SequenceFrame(number, to_image_data(one))
 
 
-def _same_frames(images: Callable[[], Iterable[object]], analysis: VideoAnalysis) -> Iterator[SequenceFrame]:
+def _same_frames(images: Images, analysis: VideoAnalysis) -> Iterator[SequenceFrame]:
     """Yield the images of a later call. Raises `InputError` if they are not as many as in the first, or of another size."""
     count, expected = 0, analysis.frame_count
     for frame in _frames(images):

@@ -213,6 +213,20 @@ def test_a_later_call_must_give_the_same_images(later, message):
         list(restore_sequence(restorer()[0], lambda: next(calls), rate=RATE))
 
 
+def test_images_may_be_a_list_or_an_array():
+    pictures = list(frames(4))
+    expected = [one.image.pixels for one in run(pictures)]
+    for images in (pictures, np.stack(pictures)):
+        results = restore_sequence(restorer()[0], images, rate=RATE)
+        assert all(np.array_equal(one.image.pixels, other) for one, other in zip(results, expected, strict=True))
+
+
+@pytest.mark.parametrize("images", [frames(4), 25, None])
+def test_images_that_can_be_read_only_once_or_not_at_all_are_refused(images):
+    with pytest.raises(InputError, match=r"images is of type .*; expected a list, an array, or a function"):
+        list(restore_sequence(restorer()[0], images))
+
+
 @pytest.mark.parametrize("rate", [0, -25, float("nan"), float("inf"), "25", None])
 def test_the_rate_must_be_a_number_above_0(rate):
     with pytest.raises(OptionsError, match="rate is"):
