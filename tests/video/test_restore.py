@@ -347,7 +347,7 @@ def test_a_video_that_is_replaced_during_the_run_is_an_error_and_nothing_of_it_i
     video_files.write_video(tmp_path / "other.mkv", COUNT, SIZE, "ffv1", pictures=list(frames(COUNT, seed=5)), sound="aac")
 
     def replace_it(event):
-        if (event.stage, event.done) == (stage, done):
+        if (event.stage, event.done) == (stage, done) and (tmp_path / "other.mkv").exists():  # events are repeated
             (tmp_path / "other.mkv").replace(film)
 
     with pytest.raises(InputError, match=r"film\.mkv changed during the run"):
