@@ -19,6 +19,7 @@ from .containers import MAX_PACKET_DURATION, av_errors, import_av, open_input, o
 from .encoding import IMAGE_SEQUENCE, Encoding, new_stream, segment_pts_offset
 from .mux import concatenate
 from .probe import VideoInfo
+from .write_errors import DISK_FULL
 from .writer import SEGMENT_FORMATS
 
 DUMMY_SIZE = 256  # px, of the test frames
@@ -39,8 +40,8 @@ def check_timestamps(
 
     The test files are in `folder` and are deleted again. `start` and `end` as in `concatenate`.
     Raises `InputError` if the target's container refuses or changes the timestamps. Examples are .mp4 for frames that are
-    hours apart in a fine clock, and .ts, whose clock wraps after a day. Without this check, the error would appear only
-    after all frames are restored, or never."""
+    hours apart in a fine clock, and .ts, whose clock wraps after a day. Raises `OutputError` if the disk is full. Without
+    this check, the error would appear only after all frames are restored, or never."""
     if encoding.encoder == IMAGE_SEQUENCE:
         return
     times = _condense(pts)
@@ -101,8 +102,8 @@ def _write_segment(path: Path, info: VideoInfo, times: Sequence[int], encoding: 
                     container.mux(_packet(data, stream, info, pts, end - pts))
             if _read_seconds(path)[0] == [time * info.time_base for time in shifted]:
                 return True
-        except _errors():
-            continue
+        except _errors() as error:
+            _raise_if_disk_full(error, path)
     return is_made
 
 
@@ -120,7 +121,8 @@ def _is_kept(
     try:
         concatenate([segment], info, path, *part, encoding=replace(encoding, copied_streams=()))
         seconds, tick = _read_seconds(path)
-    except _errors():
+    except _errors() as error:
+        _raise_if_disk_full(error, path)
         return False
     if len(seconds) != len(times):
         return False
@@ -130,6 +132,13 @@ def _is_kept(
 
 def _errors() -> tuple[type[BaseException], ...]:
     return (*av_errors(), InputError, OutputError)
+
+
+def _raise_if_disk_full(error: BaseException, path: Path) -> None:
+    if {getattr(one, "errno", None) for one in (error, error.__cause__)} & DISK_FULL:
+        raise OutputError(
+            f"Nothing can be written to {path.parent}, because the disk is full. Free some space and run again."
+        )
 
 
 def _read_seconds(path: Path) -> tuple[list[Fraction], Fraction]:

@@ -1,6 +1,7 @@
 """Timestamps that a container cannot hold are refused before the frames are restored."""
 
 import errno
+import os
 from fractions import Fraction
 
 import av
@@ -84,6 +85,17 @@ def test_a_full_disk_at_the_end_does_not_lose_the_segments(film, tmp_path):
 
     with pytest.raises(OutputError, match=r"No space left on device\. The finished segments are kept; free some space"):
         concatenate([tmp_path / "segment"], film, target, progress=full, encoding=encoding)
+
+
+def test_a_full_disk_is_not_blamed_on_the_timestamps(film, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding())
+    with pytest.raises(OutputError, match=r"because the disk is full\. Free some space and run again"):
+        check_timestamps(film, np.array([0, 40, 80, 120]), tmp_path / "out.mkv", encoding, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".avi"])
