@@ -117,10 +117,10 @@ def _render_text(text: str, height: int) -> NDArray[np.float32]:
 
 
 def load_font(pixels: int) -> Any:
-    """Return Pillow's default font in this height."""
+    """Return Pillow's default font in this height, or its only small one, which has just the letters of Latin-1."""
     try:
         return ImageFont.load_default(pixels)
-    except TypeError:  # Pillow before 10.1 has a single small size
+    except (TypeError, ImportError):  # Pillow before 10.1, or without FreeType
         return ImageFont.load_default()
 
 

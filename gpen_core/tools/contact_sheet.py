@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ..faces.draw import load_font
 
@@ -34,10 +34,12 @@ def header_row(words: Sequence[str]) -> RGB8:
 def caption(text: str, height: int, width: int = LABEL_WIDTH) -> RGB8:
     """Render black text on white, [height, width, 3]. Paths are shortened to the file name; long lines are cut off."""
     label = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(label)
+    draw, font = ImageDraw.Draw(label), load_font(FONT_SIZE)
     for number, line in enumerate(text.splitlines()):
-        place = MARGIN, MARGIN + number * (FONT_SIZE + MARGIN)
-        draw.text(place, Path(line).name, fill="black", font=load_font(FONT_SIZE))
+        place, words = (MARGIN, MARGIN + number * (FONT_SIZE + MARGIN)), Path(line).name
+        if not isinstance(font, ImageFont.FreeTypeFont):
+            words = words.encode("latin-1", "replace").decode("latin-1")
+        draw.text(place, words, fill="black", font=font)
     return np.asarray(label, np.uint8)
 
 

@@ -60,13 +60,26 @@ def test_boxes_beyond_the_image_are_no_trouble(box):
     assert draw_faces(np.zeros((300, 600, 3), np.uint8), [face] * 12).shape == (300, 600, 3)
 
 
-def test_numbers_are_drawn_with_pillow_before_10_1_too(monkeypatch):
-    old = ImageFont.load_default_imagefont() if hasattr(ImageFont, "load_default_imagefont") else ImageFont.load_default()
+def old_font():
+    return ImageFont.load_default_imagefont() if hasattr(ImageFont, "load_default_imagefont") else ImageFont.load_default()
 
-    def load_default():
-        return old
 
-    monkeypatch.setattr(ImageFont, "load_default", load_default)
+def before_10_1(font):
+    return lambda: font
+
+
+def without_freetype(font):
+    def load_default(size=None):
+        if size is not None:
+            raise ImportError("The _imagingft C module is not installed")
+        return font
+
+    return load_default
+
+
+@pytest.mark.parametrize("kind", [before_10_1, without_freetype])
+def test_numbers_are_drawn_with_an_old_or_a_bare_pillow_too(monkeypatch, kind):
+    monkeypatch.setattr(ImageFont, "load_default", kind(old_font()))
     picture, faces = np.zeros((400, 2000, 3), np.uint8), [helpers.make_face((150 * n + 100, 200), 60) for n in range(11)]
     fresh = helpers.fresh_module(draw)  # it keeps the numbers that it has drawn
     letters = letters_of(fresh.draw_faces(picture, faces), faces[10])

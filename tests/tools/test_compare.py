@@ -6,13 +6,14 @@ import helpers
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFont
 
 from gpen_core import FaceRestorer, OptionsError, RestoreOptions
 from gpen_core.network import GPEN
 from gpen_core.pipeline.gpen_runner import GPENRunner
 from gpen_core.pipeline.model_set import ModelSet
 from gpen_core.tools.compare import CompareGrid, contact_sheet
-from gpen_core.tools.contact_sheet import CELL_SIZE, LABEL_WIDTH, MARGIN
+from gpen_core.tools.contact_sheet import CELL_SIZE, LABEL_WIDTH, MARGIN, caption
 
 CPU = torch.device("cpu")
 FACES = [helpers.make_face((150, 150), 120), helpers.make_face((420, 160), 120, tilt=30)]
@@ -97,6 +98,17 @@ def test_a_sheet_that_no_viewer_takes_is_refused(restorer, picture, monkeypatch)
     monkeypatch.setattr("gpen_core.tools.compare.MAX_SHEET_SIDE", 3 * STEP - 1)
     with pytest.raises(OptionsError, match="Choose fewer"):
         contact_sheet(restorer, picture, CompareGrid(("red",), (1.0,), ("feather",)))
+
+
+@pytest.mark.parametrize("name", ["模型.pth", "caf\udce9.pth"])
+def test_rows_have_the_names_of_all_files(name):
+    assert (caption(name, CELL_SIZE) < 128).sum() > 50
+
+
+def test_without_a_scalable_font_unknown_letters_are_question_marks(monkeypatch):
+    bare = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()
+    monkeypatch.setattr(ImageFont, "load_default", lambda: bare)  # as in Pillow before 10.1
+    assert (caption("a\n模型.pth", CELL_SIZE) == caption("a\n??.pth", CELL_SIZE)).all()
 
 
 @pytest.mark.parametrize(
