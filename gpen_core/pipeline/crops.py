@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, oom_context
 from ..faces import mask as masks
-from ..faces.align import Alignment, align_face, crop_face
+from ..faces.align import Alignment, align_face, crop_face, full_square
 from ..faces.blend import Canvas
 from ..faces.face import Face, faces_text
 from ..faces.postprocess import build_mask
@@ -42,6 +42,8 @@ class FaceCrop:
     """Width and height of the image in which the face was detected."""
     mask: FloatImage
     """[512, 512] in [0, 1] over the crop's square."""
+    is_aligned: bool = False
+    """Whether the image was already a face crop, see `RestoreInput.is_aligned`."""
 
     def __repr__(self) -> str:
         return f"FaceCrop({self.number}, {self.face!r})"
@@ -51,6 +53,8 @@ class FaceCrop:
         if image.size == self.image_size:
             return self.alignment
         scale = np.array(scale_factor(self.image_size, image.size, "image", allow_smaller=True))
+        if self.is_aligned:
+            return full_square(image.width, self.alignment.size)
         return align_face((self.face.landmarks + 0.5) * scale - 0.5, self.alignment.size, self.template)
 
 
@@ -96,7 +100,8 @@ def crop_faces(
             mask = build_mask(options, mask_models, pixels[-1], pixels[-1], width, session.is_aligned)
             mask = masks.square_mask() if mask is None else mask
             face = session.faces[number]
-            crops.append(FaceCrop(face, number, alignment, options.template, session.image.size, mask))
+            crop = FaceCrop(face, number, alignment, options.template, session.image.size, mask, session.is_aligned)
+            crops.append(crop)
         results.append(FaceCrops(tuple(session.faces), tuple(crops), tuple(pixels)))
     return results
 

@@ -1,5 +1,7 @@
 """Faces taken out and put back."""
 
+import cv2
+import helpers
 import numpy as np
 import pytest
 
@@ -124,3 +126,15 @@ def test_an_aligned_face_is_not_moved(models):
     ramp = np.repeat((x[:, None] + x[None])[..., None] / 2, 3, 2)
     result = identity.restore_batch([RestoreInput(ramp, is_aligned=True)])[0]
     assert np.abs(result.image - ramp).max() < 2 / 255
+
+
+def test_an_aligned_crop_fits_an_enlarged_copy_exactly(restorer):
+    image = helpers.texture(128, 128, sigma=3)
+    (one,) = crop_faces(restorer, [RestoreInput(image, is_aligned=True)], RestoreOptions(mask_type="feather"), 512)
+    assert one.crops[0].is_aligned
+    enlarged = cv2.resize(image, (256, 256), interpolation=cv2.INTER_CUBIC)
+    darker = 0.5 * one.pixels[0]
+    pasted = paste_faces(enlarged, one.crops, [darker])
+    inside = pasted.mask == 1
+    assert inside.mean() > 0.5
+    np.testing.assert_allclose(pasted.image_data.to_input_type()[inside], 0.5 * enlarged[inside], atol=0.006)
