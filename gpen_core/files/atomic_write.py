@@ -41,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             _copy_permissions(target, part)
         os.replace(part, target)
     except OSError as error:
-        unchanged = " It was not changed." if target.exists() else ""
+        unchanged = " It was not changed." if os.path.lexists(target) else ""
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.{unchanged}") from error
     finally:
         try:
