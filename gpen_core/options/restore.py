@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import OptionsError
-from .selection import FACE_CHOICES, FaceReference, face_references, parse_faces, refuse_paths
+from .selection import FACE_CHOICES, FaceReference, check_request, face_references, parse_faces
 from .spec import A1111, API, COMMAND_LINE_ONLY, FACE_EMBEDDER, FACE_PARSER, DeclaredOptions, declare
 
 ORDERS = ("reading", "left-right", "large-small")
@@ -48,7 +48,7 @@ class RestoreOptions(DeclaredOptions):
         "all", "Faces",
         "Faces to restore: all, largest, center, or face numbers starting at 0, e.g. 0,2-4.",
         "selection", convert=parse_faces, placeholder="all, largest, center or 0,2-4",
-        suggestions=FACE_CHOICES, is_repeatable=True, refuse_paths=refuse_paths,
+        suggestions=FACE_CHOICES, is_repeatable=True, check_request=check_request,
         infotext="GPEN selection", weights=lambda value: (FACE_EMBEDDER,) if face_references(value) else (),
     )  # fmt: skip
     order: str = declare(

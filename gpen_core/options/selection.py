@@ -44,6 +44,10 @@ FaceSelection = str | tuple[int | str | FaceReference, ...]
 
 def parse_faces(value: Any) -> FaceSelection:
     """Check the option `faces`. Raises `OptionsError`."""
+    return _parse(value, f"numbers from 0 such as 0,2 or 1-3, or {LIKE}PHOTO or {NOT}PHOTO")
+
+
+def _parse(value: Any, also_expected: str) -> FaceSelection:
     if isinstance(value, str) and value in FACE_CHOICES:
         return value
     is_single = isinstance(value, (str, FaceReference)) or _is_number(value)
@@ -54,10 +58,7 @@ def parse_faces(value: Any) -> FaceSelection:
     words = [part for part in parts if isinstance(part, str) and part in FACE_CHOICES]
     numbers = [part for part in parts if isinstance(part, int)]
     if not parts or min(numbers, default=0) < 0 or len(words) > 1 or (words and numbers):
-        raise OptionsError(
-            f"faces is {value!r}; expected {', '.join(FACE_CHOICES)}, numbers from 0 such as 0,2 or 1-3, or {LIKE}PHOTO or "
-            f"{NOT}PHOTO."
-        )
+        raise OptionsError(f"faces is {value!r}; expected {', '.join(FACE_CHOICES)}, {also_expected}.")
     return words[0] if len(parts) == len(words) == 1 else parts
 
 
@@ -92,13 +93,15 @@ def with_references(faces: Any, reference: object = None, leave_out: object = No
     return [faces, *references] if references else faces
 
 
-def refuse_paths(faces: Any) -> None:
-    """Raise `OptionsError` for a value with `like:PATH` or `not:PATH`. A request, a graph or an image may not name files."""
+def check_request(faces: Any) -> None:
+    """Check the option `faces` of a request, a graph or an image, which may not name files by `like:PATH` or `not:PATH`.
+    Raises `OptionsError`."""
     for part in [faces] if isinstance(faces, str) else faces if isinstance(faces, (list, tuple)) else ():
         if isinstance(part, str) and any(_is_path(one.strip()) for one in (part, *part.split(","))):
             raise OptionsError(
                 f"faces is {part!r}; a path can be given only on the command line and in Python. Give an image."
             )
+    _parse(faces, "or numbers from 0 such as 0,2 or 1-3")
 
 
 def _parse_part(part: Any) -> Iterator[int | str | FaceReference]:

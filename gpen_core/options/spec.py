@@ -47,8 +47,8 @@ class OptionSpec:
     """Whether the command line takes it several times, with one value each."""
     flag: str = ""
     """Its name on the command line, if that is not its name in Python."""
-    refuse_paths: Callable[[Any], None] | None = None
-    """Of a value that can name files: raises `OptionsError` if it does. See `DeclaredOptions.from_request`."""
+    check_request: Callable[[Any], None] | None = None
+    """Of a value that can name files: raises `OptionsError` if it does, or is wrong. See `DeclaredOptions.from_request`."""
     placeholder: str = ""
     """An example of a value that is text."""
     infotext: str = ""
@@ -180,8 +180,8 @@ class DeclaredOptions:
 
         Raises `OptionsError`."""
         for option in declared_options(cls):
-            if option.spec.refuse_paths is not None and option.name in values:
-                option.spec.refuse_paths(values[option.name])
+            if option.spec.check_request is not None and option.name in values:
+                option.spec.check_request(values[option.name])
         return cls.from_mapping(values)
 
 

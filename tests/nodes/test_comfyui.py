@@ -729,7 +729,9 @@ def test_detecting_in_gray_and_alpha(host, red, portrait):
 
 
 def test_faces_are_chosen_by_a_text(host, red, portrait):
-    with pytest.raises(Exception, match=r"^faces is 'a;b'; expected all, largest, center, numbers from 0"):
+    with pytest.raises(
+        Exception, match=r"^faces is 'a;b'; expected all, largest, center, or numbers from 0 such as 0,2 or 1-3\.$"
+    ):
         host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, faces="a;b")
     summary = host.run("GPEN_RestoreFaces", gpen_model=red, image=portrait, faces="1")[3]
     assert "not asked for" in summary and "there is no face 1: the only face is 0" in summary

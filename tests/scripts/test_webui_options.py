@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from webui_fixtures import RED, script_arguments
 
-from gpen_core import OptionSpec, RestoreOptions, declared_options
+from gpen_core import OptionsError, OptionSpec, RestoreOptions, declared_options
 
 fastapi = pytest.importorskip("fastapi")
 pytest_plugins = ["webui_fixtures"]
@@ -160,6 +160,12 @@ def test_no_request_can_name_a_file(host, webui_models, monkeypatch):
     for name in MAY_NAME_FILES:
         _, _, p = host.generate([np.zeros((8, 8, 3), np.uint8)], {name: "/etc/passwd"})
         assert "Unknown GPEN option" in p.comments[0] and name in p.comments[0]
+
+
+@pytest.mark.parametrize("faces", ["1;2", "somebody", None, True, ["left"]])
+def test_a_wrong_choice_of_faces_is_not_told_to_name_a_file(host, faces):
+    with pytest.raises(OptionsError, match=r"expected all, largest, center, or numbers from 0 such as 0,2 or 1-3\.$"):
+        RestoreOptions.from_request({"faces": faces})
 
 
 @pytest.mark.parametrize(
