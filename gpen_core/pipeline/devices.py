@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..errors import DeviceError, OutOfMemory, first_line, is_out_of_memory
+from ..errors import DeviceError, OptionsError, OutOfMemory, first_line, is_out_of_memory
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..files.size_text import memory_text
 from ..network import GPENConfig
@@ -105,13 +105,13 @@ def pick_dtype(name: str, device: torch.device, provider: str | None = None) -> 
     """Return the dtype for `fp32`, `fp16`, `bf16` or `auto`. `provider` is the requested one of ONNX Runtime.
 
     `auto` is float16 on CUDA and ROCm, bfloat16 on CPUs with hardware support, float32 elsewhere (docs/benchmarks.md).
-    Raises `DeviceError` for a precision that the device does not support."""
+    Raises `OptionsError` for an unknown precision, and `DeviceError` for one that the device does not support."""
     if name == "auto":
         if device.type == "cpu":
             return torch.bfloat16 if cpu_supports_bf16() else torch.float32
         return torch.float16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
-        raise DeviceError(f"Unknown precision {name!r}. Available: auto, {', '.join(DTYPES)}.")
+        raise OptionsError(f"Unknown precision {name!r}. Available: auto, {', '.join(DTYPES)}.")
     dtype = DTYPES[name]
     if dtype == torch.float16 and device.type == "cpu":
         raise DeviceError("fp16 is not supported on the CPU. Use fp32 or bf16.")

@@ -100,8 +100,8 @@ class FaceRestorer:
         downloads, then models; it stops the work by raising `Interrupted`.
 
         Raises `MissingWeights` (a `WeightsError`) with the file and its folder, `WeightsError` for a rejected file,
-        `DeviceError` for an unavailable device or precision, `OutOfMemory`, and `MissingDependency` if no installed package
-        can build the upscaler."""
+        `OptionsError` for an unknown precision, `DeviceError` for an unavailable device or precision, `OutOfMemory`, and
+        `MissingDependency` if no installed package can build the upscaler."""
         args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler, prefetch_auto)
         return cls(ModelSet.load([model], detector, *args))
 

@@ -53,8 +53,8 @@ def self_test(device: str | torch.device = "auto", dtype: str | torch.dtype = "a
     """Restore one face with synthetic weights in memory and check the result. Nothing is downloaded or written.
 
     If the packages of the demonstration are installed, its detector detects its face. Otherwise the face is drawn and its
-    position is known. Raises the errors of `FaceRestorer.restore`, `DeviceError` for a device or precision that is not
-    available, and the errors of broken packages."""
+    position is known. Raises the errors of `FaceRestorer.restore`, `OptionsError` for an unknown precision, `DeviceError`
+    for a device or precision that is not available, and the errors of broken packages."""
     torch_device = pick_device(device)
     precision = dtype if isinstance(dtype, torch.dtype) else pick_dtype(dtype, torch_device)
     start = time.perf_counter()

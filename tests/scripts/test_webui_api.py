@@ -216,6 +216,14 @@ def test_refusals(api, astronaut, body, status):
     assert client.post("/gpen/v1/restore", json=given).status_code == status
 
 
+def test_an_unknown_precision_in_the_settings(api, astronaut):
+    """The host's own API saves any value until it restarts."""
+    host, client = api()
+    host.opts.gpen_precision = "half"
+    reply = client.post("/gpen/v1/restore", json={"image": encoded(astronaut)})
+    assert reply.status_code == 422 and "Unknown precision 'half'. Available: auto, fp32" in reply.json()["detail"]
+
+
 def test_limits_of_size(api, astronaut, monkeypatch):
     _, client = api()
     import gpen_webui.api_restore as routes
