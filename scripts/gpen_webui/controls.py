@@ -152,8 +152,16 @@ def parse_values(
     options = RestoreOptions.from_request({name: from_widget(one, given.get(name)) for name, one in OPTIONS.items()})
     references = {name: (photo,) for name, photo in photos.items() if photo is not None}
     options = replace(options, faces=with_references(options.faces, **references))
-    named = str(model or default_model())
-    return ControlValues(bool(enable), find_model(named) or named, options, bool(only_swapped), _parse_detector(detector))
+    named, is_enabled = str(model or default_model()), parse_switch("enable", enable)
+    only_swapped = parse_switch("only_swapped", only_swapped)
+    return ControlValues(is_enabled, find_model(named) or named, options, only_swapped, _parse_detector(detector))
+
+
+def parse_switch(name: str, value: Any) -> bool:
+    """Return the value of a checkbox; None is off. Raises `OptionsError` for another value, such as the text `false`."""
+    if value not in (None, False, True):
+        raise OptionsError(f"{name} is {value!r}; expected true or false.")
+    return bool(value)
 
 
 def _parse_detector(name: Any) -> str:

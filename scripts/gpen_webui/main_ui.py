@@ -43,8 +43,8 @@ class GpenScript(scripts.Script):
         named = _named_args(args)
         if not (named.get("enable") and getattr(p, "is_api", False)):
             return
-        named.pop(SAVE_BEFORE, None)
         try:
+            controls.parse_switch(SAVE_BEFORE, named.pop(SAVE_BEFORE, None))
             values = controls.parse_values(**named)
             if controls.find_model(values.model) is None:
                 raise OptionsError(f"Unknown model {values.model!r}. Available: {', '.join(engine.model_choices())}.")
@@ -71,9 +71,9 @@ class GpenScript(scripts.Script):
         named = _named_args(args) | overrides
         if not (named.get("enable") or overrides):
             return
-        save_before = bool(named.pop(SAVE_BEFORE, False))
-        values = None
+        values, saves_before = None, named.pop(SAVE_BEFORE, None)
         try:
+            save_before = controls.parse_switch(SAVE_BEFORE, saves_before)
             values = controls.parse_values(**named)
             self._restore(p, pp, values, save_before)
         except GpenError as error:

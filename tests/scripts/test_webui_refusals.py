@@ -40,6 +40,10 @@ def begin(script, *args, is_api=True):
         (RED, {"color": "blue"}),
         ({"colour": "auto"},),
         ({"upscaler": "/etc/passwd"},),
+        ({"enable": "false"},),
+        ({"enable": True, "only_swapped": "no"},),
+        ({"save_before": "false"},),
+        ({"strength": "0.5"},),
     ],
 )
 def test_what_cannot_be_is_refused_before_sampling(script, args):
