@@ -263,11 +263,11 @@ class Host:
         place = {name: n for n, name in enumerate(self.opts.postprocessing_operation_order)}
         return sorted(self.extras, key=lambda one: (place.get(one.name, len(self.extras)), one.order, one.name))
 
-    def run_extras(self, image, is_video=False, **given):
+    def run_extras(self, image, is_video=False, filename=None, **given):
         """As `ScriptPostprocessingRunner.run`: arguments by operation, None for what is not given. `is_video`: in Neo."""
         shared = types.SimpleNamespace(is_video=is_video)
         pp = types.SimpleNamespace(image=image, info={}, extra_images=[], shared=shared)
-        args = {}
+        args, self.state.textinfo = {}, filename
         for one in self.in_order():
             one.controls = one.ui()
             args[one] = {name: given.get(one.name, {}).get(name) for name in one.controls}

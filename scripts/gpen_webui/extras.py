@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -57,7 +58,7 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
     def process_firstpass(self, pp: Any, **args: Any) -> None:
         if not args.get("enable"):
             return
-        pp.gpen_first = pp.image
+        pp.gpen_first, pp.gpen_file = pp.image, shared.state.textinfo  # None for a single image
         if args.get("only_swapped"):
             pp.gpen_before = pp.image.copy()
 
@@ -93,7 +94,9 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
-        notes = result.notes if result.faces else (result.summary, *result.notes)
+        name = Path(getattr(pp, "gpen_file", None) or "").name
+        summary = f"{name}: {result.summary}" if name else result.summary
+        notes = result.notes if result.faces else (summary, *result.notes)
         host.report_notes([*notes, FRAMES_NOTE] if _is_frame(pp) else notes)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import re
 import shutil
 import sys
 import types
@@ -65,6 +66,14 @@ def test_extras_keeps_alpha(host, photo):
 def test_extras_without_a_face(host, image):
     pp = host.run_extras(image, **ON)
     assert pp.image.tobytes() == image.tobytes() and pp.info["GPEN faces"] == 0
+
+
+@pytest.mark.parametrize("folder", ["", "/photos/", "C:/photos/"])
+def test_extras_names_the_file_of_a_batch_without_a_face(host, folder):
+    for name in ("one.png", "two.png", None):
+        host.run_extras(Image.new("RGB", (64, 64)), filename=name and folder + name, **ON)
+    files = re.findall(r"<span>([^<]*)no face found", host.report())
+    assert files == ["one.png: ", "two.png: ", ""]
 
 
 def test_extras_works_after_upscaling_and_the_swap(host, photo):
