@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from modules import scripts, scripts_postprocessing, shared
 
-from gpen_core import GpenError
+from gpen_core import GpenError, InputError
 
 from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
@@ -86,6 +86,8 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
             host.skip_saving(error)
 
     def _restore(self, pp: Any, values: controls.ControlValues) -> None:
+        if pp.image is None:  # the video mode of SD.Next
+            raise InputError("GPEN restores no videos on this page. Use gpen video on the command line.")
         before = getattr(pp, "gpen_before", None)
         if values.only_swapped and before is None:
             raise GpenError(

@@ -19,6 +19,7 @@ from webui_fixtures import RED, is_red, script_arguments
 
 from gpen_core import (
     FaceRestorer,
+    InputError,
     MissingDependency,
     MissingWeights,
     OutOfMemory,
@@ -677,6 +678,11 @@ def test_sdnexts_console_shows_our_messages_after_an_error(sdnext, photo, caplog
     (record,) = [one for one in caplog.records if "GPEN restored nothing" in one.getMessage()]
     record.msg = record.getMessage()
     assert "weights are missing" in record.getMessage()
+
+
+def test_sdnexts_videos_are_refused_with_the_command(sdnext):
+    with pytest.raises(InputError, match="Use gpen video on the command line"):
+        sdnext.run_extras(None, **ON)
 
 
 def test_sdnext_has_one_place_for_finished_images(sdnext, host, astronaut):
