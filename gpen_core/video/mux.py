@@ -54,12 +54,14 @@ def concatenate(
     end: float | None = None,
     progress: Progress = no_progress,
     encoding: Encoding | None = None,
+    last_ticks: int | None = None,
 ) -> None:
     """Write `target` atomically from segments in their order.
 
     Frames keep their timestamps as exactly as the container allows, and the packets of other streams are copied. With
     `start` or `end` (seconds after the first frame), packets outside are dropped and the output begins at 0. For a folder,
     see `move_frames`. `encoding`, from `resolve_encoding`, selects the streams to copy; without it, all are copied.
+    `last_ticks`: duration of the last frame; None for that of `FrameReader.last_frame_ticks`.
     Raises `InputError` for segments that do not belong together, and `OutputError` if the file cannot be written."""
     if is_image_sequence(target):
         move_frames(segments, target, progress)
@@ -69,9 +71,12 @@ def concatenate(
     with atomic_write(target) as part:
         try:
             format_, time_range = OUTPUT_FORMATS[target.suffix.lower()], _time_range(info, timestamps, start, end)
+            if last_ticks is None:
+                last_ticks = FrameReader(info, start, end).last_frame_ticks(timestamps)
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
-            muxer = _Muxer(info, segments, timestamps, copied_streams, time_range, progress)
+                last_ticks = info.frame_ticks
+            muxer = _Muxer(info, segments, timestamps, last_ticks, copied_streams, time_range, progress)
             muxer.write(part, format_, is_m2ts := target.suffix.lower() == ".m2ts")
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
@@ -155,15 +160,16 @@ def _count_frames(info: VideoInfo, timestamps: NDArray[np.int64]) -> tuple[Video
     return info, timestamps
 
 
-def decoding_timestamps(timestamps: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """Return [n] decoding timestamps for presentation timestamps.
+def decoding_timestamps(timestamps: NDArray[np.int64], step: int, last_ticks: int) -> NDArray[np.int64]:
+    """Return [n] decoding timestamps for presentation timestamps, whose last frame lasts `last_ticks`.
 
-    They rise strictly and are never later than the presentation timestamps."""
+    They rise strictly, are never later than the presentation timestamps, and span less than these. Before the first frame is
+    shown, they are at most `step` apart."""
     shown = np.sort(timestamps)
+    # The negative number of frames that are decoded before the first is shown:
     delay = int((np.searchsorted(shown, timestamps) - np.arange(len(timestamps))).min(initial=0))
-    leading = (
-        shown[0] + np.arange(delay, 0) * step
-    )  # `delay` is the negative number of frames that are decoded before the first is shown
+    step = max(1, min(step, int(shown[-1] + last_ticks - shown[delay - 1]) // (1 - delay)))
+    leading = shown[0] + np.arange(delay, 0) * step
     return np.concatenate((leading, shown))[: len(timestamps)]
 
 
@@ -172,6 +178,7 @@ class _Muxer:
     info: VideoInfo
     segments: Sequence[Path]
     timestamps: NDArray[np.int64]
+    last_ticks: int
     copied_streams: tuple[int, ...]
     time_range: TimeRange
     progress: Progress
@@ -196,7 +203,7 @@ class _Muxer:
         out.start_encoding()
         for packet in covers:
             out.mux(packet)
-        frames = self._video_packets(video)
+        frames = self._video_packets(video, out.format.name in ("mp4", "mov"))
         waiting = next(frames, None)
         for packet, copy in self._copied_packets(source, copies):
             now = (packet.dts if packet.dts is not None else packet.pts) * packet.time_base
@@ -276,14 +283,13 @@ class _Muxer:
             seconds = min(seconds, window.end)
         return (seconds if window.start is None else max(seconds, window.start)) + window.offset
 
-    def _video_packets(self, video: Any) -> Iterator[Any]:
+    def _video_packets(self, video: Any, is_mp4: bool) -> Iterator[Any]:
         """Yield the encoded frames of all segments."""
         base = self.info.time_base
-        step = self.info.frame_ticks
         shift = round(self.time_range.offset / base)
         shown = np.sort(self.timestamps)
-        until = np.append(shown[1:], shown[-1] + step)
-        decoded = decoding_timestamps(self.timestamps, step)
+        until = np.append(shown[1:], shown[-1] + self.last_ticks)
+        decoded = decoding_timestamps(self.timestamps, self.info.frame_ticks, self.last_ticks)
         number, total = 0, len(self.timestamps)
         for segment in self.segments:
             with open_input(segment) as container:
@@ -293,8 +299,11 @@ class _Muxer:
                     pts = int(self.timestamps[number])
                     packet.stream, packet.time_base = video, base
                     packet.pts, packet.dts = pts + shift, int(decoded[number]) + shift
-                    packet.duration = min(int(until[np.searchsorted(shown, pts)]) - pts, MAX_PACKET_DURATION)
+                    duration = int(until[np.searchsorted(shown, pts)]) - pts
                     number += 1
+                    if number == total and is_mp4:  # FFmpeg ends the track with the packet that is decoded last
+                        duration = max(duration, int(until[-1] - shown[0] - decoded[-1] + decoded[0]))
+                    packet.duration = min(duration, MAX_PACKET_DURATION)
                     yield packet
                     if number % REPORT_EVERY == 0 or number == total:
                         self.progress(ProgressEvent("join", number, total, "frame", "Joining the segments"))

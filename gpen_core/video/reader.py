@@ -77,6 +77,9 @@ class FrameReader:
     _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
     """For a video that `has_file_order_timestamps`: timestamps of packets whose frame was not decoded yet."""
     _joined_parts: JoinedParts | None = field(default=None, init=False, repr=False)
+    _packet_count: int = field(default=0, init=False, repr=False)
+    _packets_end: int = field(default=0, init=False, repr=False)
+    """The last time in the video's time base at which a packet ends."""
 
     def frames(self, first: int = 0, timestamps: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[DecodedFrame]:
         """Yield the frames from number `first` on.
@@ -113,6 +116,31 @@ class FrameReader:
                         if packet is not None:
                             self._joined_parts.shift_video(packet)
         return self._joined_parts
+
+    def last_frame_ticks(self, timestamps: NDArray[np.int64]) -> int:
+        """Return how long the last of these frames lasts, in the video's time base.
+
+        It is the average if the frame rate is constant, or if the file does not say it. Otherwise, this reads the whole
+        file: the frame lasts until the next one or the end of the video, or as long as its packet, but not after `end`."""
+        info, shown = self.info, np.sort(timestamps)
+        is_constant = bool((np.abs(np.diff(shown) - info.frame_ticks) <= 1).all())
+        if info.is_folder or is_constant or info.has_file_order_timestamps or self.joined_parts().parts:
+            return info.frame_ticks
+        last, durations = int(shown[-1]), {}
+        with open_input(info.path) as container:
+            for packet in self._packets(container, container.streams[info.video_index]):
+                if packet is not None and packet.pts is not None:
+                    durations[packet.pts] = packet.duration or 0
+        until = min((pts for pts in durations if pts > last), default=last + durations.get(last, 0))
+        if until not in durations and info.duration is not None and self._is_complete(len(durations)):
+            until = info.pts_at(info.duration)
+        if self.end is not None:
+            until = min(until, info.pts_at(self.end))
+        return until - last if until > last else info.frame_ticks
+
+    def _is_complete(self, packets: int) -> bool:
+        """Whether the video has all packets that its header counts, so that its last frame lasts until its end."""
+        return self.info.has_stream_duration and packets == self.info.frame_count
 
     def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
         info = self.info
@@ -192,6 +220,7 @@ class FrameReader:
 
         Yields nothing if the container cannot seek, or if frames after the seek have no timestamps."""
         info, last = self.info, None
+        self._packet_count = self._packets_end = 0
         end, is_corrected = None if self.end is None else info.pts_at(self.end), False
         self._is_seeking = seek_pts is not None
         for frame in self._progressive_frames(seek_pts):
@@ -209,7 +238,8 @@ class FrameReader:
             if end is not None and pts >= end:
                 return
             yield pts, frame
-        self._note_if_truncated(last)
+        if seek_pts is not None or not self._is_complete(self._packet_count):
+            self._note_if_truncated(last)
 
     def _progressive_frames(self, seek_pts: int | None) -> Iterator[Any]:
         """Return the frames, deinterlaced if `interlaced` says so. Raises `InputError` if it refuses interlaced frames."""
@@ -262,6 +292,9 @@ class FrameReader:
             try:
                 for packet in container.demux(stream):
                     if packet.size:
+                        self._packet_count += 1
+                        if packet.pts is not None:
+                            self._packets_end = max(self._packets_end, packet.pts + (packet.duration or 0))
                         yield packet
                 break
             except av_errors() as error:
@@ -295,7 +328,7 @@ class FrameReader:
         info = self.info
         if last is None or info.duration is None or not info.has_stream_duration:
             return
-        reached = info.seconds_at(last) + float(info.frame_duration)
+        reached = info.seconds_at(max(last + info.frame_ticks, self._packets_end))
         if info.duration - reached > max(TRUNCATION_SECONDS, 2 * float(info.frame_duration)):
             self._note(f"The video was cut off: it ends after {reached:.3f} of {info.duration:.3f} s.")
 

@@ -119,7 +119,8 @@ def _is_kept(
 
     The first frame of AVI is ignored, because AVI always shows it at 0."""
     try:
-        concatenate([segment], info, path, *part, encoding=replace(encoding, copied_streams=()))
+        only_video = replace(encoding, copied_streams=())
+        concatenate([segment], info, path, *part, encoding=only_video, last_ticks=info.frame_ticks)
         seconds, tick = _read_seconds(path)
     except _errors() as error:
         _raise_if_disk_full(error, path)

@@ -463,10 +463,40 @@ def test_timecode_of_quicktime_is_made_anew(tmp_path):
 def test_decoding_times():
     """As encoders give them: rising, never later than shown, and the shortest delay that allows it."""
     shown = np.array([0, 40, 20, 10, 30, 80, 60])
-    times = decoding_timestamps(shown, 10)
+    times = decoding_timestamps(shown, 10, 10)
     assert times.tolist() == [-20, -10, 0, 10, 20, 30, 40]
     assert (np.diff(times) > 0).all() and (times <= shown).all()
-    assert decoding_timestamps(np.array([5, 6, 9]), 1).tolist() == [5, 6, 9]
+    assert decoding_timestamps(np.array([5, 6, 9]), 1, 1).tolist() == [5, 6, 9]
+
+
+@pytest.mark.parametrize("size", [(40, 32), (96, 64)])  # the last frame is decoded before others, or last
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_the_last_frame_lasts_as_long_as_in_the_source(tmp_path, suffix, size):
+    """Also when it is restored again, and no further than the end that was asked for."""
+    images = [Image.fromarray(one) for one in video_files.moving_noise(6, size)]
+    times = [100, 50, 100, 200, 100, 3000]  # ms
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=times, loop=0)
+    source, again = tmp_path / f"b{suffix}", tmp_path / f"c{suffix}"
+    for path, output, end, seconds in (
+        ("a.gif", source, None, 3.55),
+        (source, again, None, 3.55),
+        (source, again, 1.2, 1.2),
+    ):
+        through(tmp_path, tmp_path / path, output, end=end)
+        reader = FrameReader(probe(output))
+        assert [frame.seconds for frame in reader.frames()] == pytest.approx([0, 0.1, 0.15, 0.25, 0.45, 0.55], abs=1e-3)
+        assert reader.info.duration == pytest.approx(seconds, abs=1e-3) and not reader.notes
+
+
+def test_the_last_frame_of_a_video_that_was_cut_off_lasts_no_longer_than_others(tmp_path):
+    times = [0, 2, 4, 7, 9, 12, 14, *range(16, 100, 2)]
+    path = video_files.write_video(tmp_path / "a.mp4", len(times), times=times, options={"bf": "2"})
+    through(tmp_path, path, tmp_path / "whole.mp4")
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    before, _ = through(tmp_path, tmp_path / "cut.mp4", tmp_path / "out.mp4")
+    assert 5 < len(before) < len(times) - 5
+    assert probe(tmp_path / "out.mp4").duration == pytest.approx(before[-1].seconds + 0.1, abs=0.1)
 
 
 def test_segments_out_of_order_are_refused(tmp_path):
