@@ -33,7 +33,7 @@ from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_col
 from .frame_folder import move_frames
 from .probe import VideoInfo, is_cover
 from .reader import FrameReader
-from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base
+from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base, stream_tags
 from .subtitles import add_srt_stream, becomes_srt, to_srt
 from .write_errors import recovery_advice
 
@@ -226,7 +226,7 @@ class _Muxer:
             if stream.index == self.info.video_index:
                 video = self._add_video(out, first)
                 video.metadata.update(
-                    {k: v for k, v in stream.metadata.items() if k.split("-")[0].lower() not in DROPPED_TAGS}
+                    {k: v for k, v in stream_tags(stream).items() if k.split("-")[0].lower() not in DROPPED_TAGS}
                 )
                 video.disposition = stream.disposition.value
             elif stream.index not in self.copied_streams:

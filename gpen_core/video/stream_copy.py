@@ -39,7 +39,7 @@ def add_stream_copy(container: Any, stream: Any, path: Path) -> Any:
     else:
         copy = container.add_stream_from_template(stream, opaque=True)
     set_time_base(copy, stream.time_base)
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(stream_tags(stream))
     copy.disposition = stream.disposition.value
     if container.format.name == "mp4" and stream.type == "audio" and stream.layout.name.endswith(" channels"):
         copy.codec_context.layout = f"{stream.layout.nb_channels}c"  # FFmpeg's usual order of so many
@@ -58,6 +58,14 @@ def _add_without_block_size(container: Any, stream: Any, data: bytes) -> Any:
         copy = container.add_stream_from_template(nut.streams[0], opaque=True)
     copy.codec_context.bit_rate = stream.codec_context.bit_rate or 0
     return copy
+
+
+def stream_tags(stream: Any) -> dict[str, str]:
+    """Return a stream's metadata for writing. FFmpeg reads a track's title in MP4 as `name`, but writes only `title`."""
+    tags = dict(stream.metadata)
+    if "name" in tags and "title" not in tags:
+        tags["title"] = tags.pop("name")
+    return tags
 
 
 def set_time_base(stream: Any, time_base: Fraction) -> None:

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from .containers import import_av
+from .stream_copy import stream_tags
 
 TAGS = ((1, "b"), (2, "i"), (4, "u"))
 """Bits of a style's face flags, and SRT's tags for them."""
@@ -22,7 +23,7 @@ def add_srt_stream(container: Any, stream: Any) -> Any:
     """Add an SRT stream to an output, with the metadata of an input's stream."""
     with import_av().open(io.BytesIO(EMPTY_SRT), format="srt") as template:
         copy = container.add_stream_from_template(template.streams[0], opaque=True)
-    copy.metadata.update({key: value for key, value in stream.metadata.items() if key != "handler_name"})
+    copy.metadata.update({key: value for key, value in stream_tags(stream).items() if key != "handler_name"})
     copy.disposition = stream.disposition.value
     return copy
 

@@ -499,6 +499,25 @@ def test_the_last_frame_of_a_video_that_was_cut_off_lasts_no_longer_than_others(
     assert probe(tmp_path / "out.mp4").duration == pytest.approx(before[-1].seconds + 0.1, abs=0.1)
 
 
+@pytest.mark.skipif(av.library_versions["libavformat"] < (62,), reason="this FFmpeg does not read titles of tracks in MP4")
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_titles_of_tracks_stay(tmp_path, suffix):
+    """Of the video and of a copied stream, from one MP4 file to another container: sound, and subtitles that become SRT."""
+    source = DATA / "mov_text.mp4" if suffix == ".mkv" else video_files.write_video(tmp_path / "a.mp4", 25, sound="aac")
+    with av.open(str(source)) as read, av.open(str(tmp_path / "b.mp4"), "w") as out:
+        copies = {one.index: out.add_stream_from_template(one, opaque=True) for one in read.streams}
+        for copy in copies.values():
+            copy.metadata["title"] = f"Title {copy.index}"
+        for packet in read.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    through(tmp_path, tmp_path / "b.mp4", tmp_path / f"c{suffix}")
+    with av.open(str(tmp_path / f"c{suffix}")) as container:
+        found = [one.metadata.get("title") or one.metadata.get("name") for one in container.streams]
+    assert found == [f"Title {index}" for index in copies] and len(found) >= 2
+
+
 def test_segments_out_of_order_are_refused(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 20))
     encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding())
