@@ -16,8 +16,6 @@ MAX_SIDE = 1 << 20  # pixels: Pillow's time for raw rows grows quadratically, a 
 # BMP's RLE8 and RLE4, which Pillow decodes in Python: 138 bytes can need a minute.
 RLE_COMPRESSIONS, MAX_RLE_PIXELS = (1, 2), 1 << 24
 MAX_FORMAT_SIDE = {"JPEG": 65500, "WEBP": 16383}  # longest side in libjpeg and in the WebP format
-READ_BY_VIDEO = ("GIF", "AVIF", "HEIF")
-"""Formats whose animations `gpen video` reads."""
 
 
 def check_pixels(image: Image.Image, needed: int, max_pixels: int | None = None) -> None:
@@ -56,7 +54,8 @@ def check_image(image: Image.Image, source: bytes) -> None:
 
 
 def _animation_message(format_name: str) -> str:
-    first = "" if format_name in READ_BY_VIDEO else "save it as GIF or MP4, then "
+    # The first video that FFmpeg gives of an AVIF sequence is its still image. HEIC sequences were not tried.
+    first = "" if format_name == "GIF" else "save it as GIF or MP4, then "
     return (
         f"the {label(format_name)} is animated. To restore all frames, {first}run `gpen video IN -o OUT.mp4`; "
         "to restore one frame, save it to its own file."

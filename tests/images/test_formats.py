@@ -179,7 +179,7 @@ def test_colors_that_no_profile_tells_go_into_a_png(format_name, transfer, chunk
     "format_name, said",
     [
         ("GIF", "GIF is animated. To restore all frames, run `gpen video"),
-        pytest.param("AVIF", "AVIF is animated. To restore all frames, run `gpen video", marks=needs_avif),
+        pytest.param("AVIF", "AVIF is animated. To restore all frames, save it as GIF or MP4, then run", marks=needs_avif),
         ("WEBP", "WebP is animated. To restore all frames, save it as GIF or MP4, then run `gpen video"),
         ("PNG", "PNG is animated. To restore all frames, save it as GIF or MP4, then run `gpen video"),
     ],
