@@ -213,7 +213,7 @@ def _iter_json(file: BinaryIO, path: Path, only_starts: bool) -> Iterator[dict[s
 
 
 def _refuse(path: Path) -> NoReturn:
-    raise InputError(f"{path} is not a report of gpen restore. Use a file that --report has written.") from None
+    raise InputError(f"{path} is not a report of gpen restore. Use a file that gpen restore --report wrote.") from None
 
 
 def warn_about_option_changes(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:

@@ -131,7 +131,7 @@ def add_device_arguments(parser: argparse.ArgumentParser, with_model: bool = Tru
     add("--require-digest", action="store_true", help="reject weights without a published SHA-256")
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "write a JSON report") -> None:
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments for memory, compilation and the report."""
     add = parser.add_argument_group("run").add_argument
     add(
@@ -141,6 +141,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, report_help: str = "write
         help="memory limit for the network, and the same limit for images, e.g. 4G",
     )
     add("--compile", action="store_true", help="use torch.compile and CUDA graphs: faster for many faces (CUDA, ROCm)")
+    report_help = "write a JSON report, or stream JSON Lines if FILE ends in .jsonl"
     add("--report", type=parse_local_path, metavar="FILE", help=report_help)
 
 

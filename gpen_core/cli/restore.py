@@ -124,7 +124,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="upscaled copy of the input, or a folder: paste the faces into it",
     )
-    add_run_arguments(parser, "write a JSON report, or stream JSON Lines if FILE ends in .jsonl")
+    add_run_arguments(parser)
     add_ray_arguments(parser)
 
 

@@ -169,9 +169,11 @@ class _SingleRun(_Run):
             raise
         finally:
             if self.args.report is not None:
+                from ..batch.report_files import JSON_LINES_SUFFIX
                 from ..files.atomic_write import write_bytes
 
-                text = video_report.report(self.model_info, names, self.options, self.video, result, failure)
+                indent = None if self.args.report.suffix.lower() == JSON_LINES_SUFFIX else 1
+                text = video_report.report(self.model_info, names, self.options, self.video, result, failure, indent)
                 write_bytes(self.args.report, text.encode())
         return 0
 

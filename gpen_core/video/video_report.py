@@ -44,8 +44,10 @@ def report(
     video: VideoOptions,
     result: VideoResult | None,
     error: str | None = None,
+    indent: int | None = 1,
 ) -> str:
-    """Return the run as JSON text. If the run failed, `error` is its message and `result` is None.
+    """Return the run as JSON text, on one line if `indent` is None. If the run failed, `error` is its message and `result`
+    is None.
 
     The fields of the run: `version`, the names in `names`, `size`, `device`, `dtype`, `options`, `video`, and `error` if it
     failed. The fields of the result:
@@ -65,7 +67,7 @@ def report(
         content["error"] = error
     if result is not None:
         content.update(_result_fields(result))
-    return to_json(content, indent=1)
+    return to_json(content, indent)
 
 
 def _result_fields(result: VideoResult) -> dict[str, Any]:

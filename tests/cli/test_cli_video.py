@@ -56,6 +56,13 @@ def pixels(path):
 
 
 @pytest.mark.slow
+def test_a_report_in_json_lines_is_one_line(video, film, tmp_path):
+    told = tmp_path / "report.jsonl"
+    assert video(film, "-o", tmp_path / "out.mkv", "--codec", "ffv1", "--report", told).status == 0
+    (line,) = told.read_text("utf-8").splitlines()
+    assert json.loads(line)["frame_count"] == COUNT
+
+
 def test_a_video_with_its_sound_and_a_report(video, film, tmp_path):
     """Real detection and a real network, which adds red."""
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
