@@ -55,22 +55,32 @@ def value_of(action):
     return "|".join(map(str, action.choices or ())) or str(action.metavar or action.dest.upper())
 
 
+def argument_row(command, action):
+    flags, value = ", ".join(map(code, action.option_strings)), code(value_of(action))
+    text = command._get_formatter()._expand_help(action) if action.help else ""
+    return row(flags or value, value if flags else "", text)
+
+
 def command_line():
-    """From the parser."""
+    """From the parser. What all commands have stands once."""
     from gpen_core.cli.main import make_parser
 
     parser = make_parser()
     commands = commands_of(parser)
+    shared = set.intersection(*(flags_of(command) for _, _, command in commands))
     out = MADE + "\n# Command line\n\n`gpen COMMAND --help` says the same.\n\n" + head("Command", "")
     out += "".join(row(f"[`gpen {name}`](#gpen-{name})", text) for name, text, _ in commands)
-    ending = " ".join((parser.epilog or "").split())
-    out += f"\n{ending[:1].upper()}{ending[1:]}.\n"
+    out += f"\n```text\n{parser.epilog}\n```\n\n## All commands\n\nEach command has these options.\n\n"
+    out += head("Argument", "Value", "")
+    first = commands[0][2]
+    out += "".join(argument_row(first, one) for one in first._actions if shared.intersection(one.option_strings))
     for name, text, command in commands:
         out += f"\n## gpen {name}\n\n{text[:1].upper()}{text[1:]}.\n\n" + head("Argument", "Value", "")
-        for action in command._actions:
-            flags, value = ", ".join(map(code, action.option_strings)), code(value_of(action))
-            text = command._get_formatter()._expand_help(action) if action.help else ""
-            out += row(flags or value, value if flags else "", text)
+        for group in command._action_groups:
+            own = [one for one in group._group_actions if not shared.intersection(one.option_strings)]
+            if own and group not in (command._positionals, command._optionals):
+                out += row(f"**{group.title[:1].upper()}{group.title[1:]}**", "", "")
+            out += "".join(argument_row(command, one) for one in own)
     return out
 
 

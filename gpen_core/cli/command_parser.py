@@ -38,6 +38,12 @@ class CommandParser(argparse.ArgumentParser):
             command.error(_unknown_arguments_message(extra, command))
         return known
 
+    def format_help(self) -> str:
+        """Return the help. The usage of a command names what it needs; the options are listed below it."""
+        if self.usage is None and not self._commands():
+            self.usage = " ".join([self.prog, *filter(None, map(_needed_text, self._actions)), "[options]"])
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """End the program with status 2 and one message."""
         end = "" if message.endswith((".", "?")) else "."
@@ -46,6 +52,14 @@ class CommandParser(argparse.ArgumentParser):
     def _commands(self) -> dict[str, argparse.ArgumentParser]:
         groups = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         return {name: parser for group in groups for name, parser in group.choices.items()}
+
+
+def _needed_text(action: argparse.Action) -> str:
+    """Return an argument as the usage names it. Empty for an option that may be left out."""
+    name = str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper())
+    if action.option_strings:
+        return f"{action.option_strings[0]} {name}" if action.required else ""
+    return {"+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), name)
 
 
 def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict[str, argparse.ArgumentParser]) -> str:

@@ -18,10 +18,16 @@ from .read_files import read_files
 from .report_text import pixels_text, seconds_text
 from .terminal import print_summary
 
+DESCRIPTION = """Restores the faces of an image with each model, strength and mask type, and writes them on one sheet.
+
+  gpen compare photo.jpg -o sheet.png --models gpen-bfr-512,gpen-bfr-2048 --strengths 0.5,1"""
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
-    compare = commands.add_parser("compare", parents=[shared], help="compare models, strengths and masks on one sheet")
+    compare = commands.add_parser(
+        "compare", parents=[shared], help="compare models, strengths and masks on one sheet", description=DESCRIPTION
+    )
     add = compare.add_argument
     add("photo", type=Path, metavar="PHOTO", help="image with faces")
     add("-o", "--output", type=Path, metavar="SHEET", required=True, help="image to write, one row per face, model and mask")

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from ..images.codecs import EncodedImage
     from ..pipeline.identity_models import IdentityModels
 
+DESCRIPTION = """Lists the faces in images, and the people in videos, with the numbers that --faces uses.
+
+  gpen detect photo.jpg -o seen/
+  gpen detect photos/ -o seen/ --recursive --join-people on
+  gpen detect video.mp4 -o people"""
 RANGES_HELP = (
     "Look for faces only between these two times and up to one second around, as gpen video --range does. May be given "
     "several times."
@@ -45,7 +50,12 @@ JOIN_HELP = (
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
-    detect = commands.add_parser("detect", parents=[shared], help="list the faces in images and videos with their numbers")
+    detect = commands.add_parser(
+        "detect",
+        parents=[shared],
+        help="list the faces in images and videos with their numbers",
+        description=DESCRIPTION,
+    )
     detect.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders, patterns or videos")
     detect.add_argument(
         "-o",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SUFFIX = ".png"
 HELP = "write an image of each step: detection, crops, network, masks, result"
+DESCRIPTION = f"""Restores the faces of an image, and {HELP.replace("write", "writes")}.
+
+  gpen explain photo.jpg -o steps/"""
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -31,7 +34,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "explain",
         parents=[shared],
         help=HELP,
-        description="Restores an image and writes an image of each step: detection, crops, network, masks, result.",
+        description=DESCRIPTION,
     )
     add = explain.add_argument
     add("photo", type=parse_local_path, metavar="PHOTO", help="image with faces")

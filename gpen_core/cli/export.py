@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     from ..weights.catalog import Entry
 
 
+DESCRIPTION = """Writes a network as an ONNX file, and compares its output with the network's. Needs onnx and onnxruntime.
+
+  gpen export gpen-bfr-512 -o gpen-512.onnx"""
+
+
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
-    export = commands.add_parser("export", parents=[shared], help="write a network as an ONNX file for other programs")
+    export = commands.add_parser(
+        "export", parents=[shared], help="write a network as an ONNX file for other programs", description=DESCRIPTION
+    )
     export.add_argument("model", metavar="NAME|FILE", help="a network listed by `gpen models`, or a weights file")
     export.add_argument("-o", "--output", type=parse_local_path, required=True, metavar="FILE.onnx", help="file to write")
     export.add_argument("--half", action="store_true", help="use float16: half the size. Input and output are still float32")
-    export.add_argument("--batch", type=_parse_count, metavar="N", help="fixed number of faces per batch (default: any)")
+    export.add_argument(
+        "--batch", type=_parse_count, metavar="N", help="fixed number of faces per batch, 1 to 64 (default: any)"
+    )
     export.add_argument("--offline", action="store_true", help="do not download anything (same as GPEN_OFFLINE=1)")
     add_models_dir_argument(export)
     export.set_defaults(command=_export)

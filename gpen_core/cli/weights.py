@@ -18,12 +18,23 @@ from .terminal import print_summary, printable
 if TYPE_CHECKING:
     from ..weights.store import Store
 
+DOWNLOAD = """Downloads weights in advance, and verifies them. An interrupted download resumes.
+
+  gpen download
+  gpen download gpen-bfr-512 --models-dir carried"""
+MODELS = """Prints the folder of the weights, and for each file whether it is there and how it was verified.
+
+  gpen models
+  gpen models --verify"""
+CONVERT = """Converts a weights file to .safetensors, which loads faster. The original is kept.
+
+  gpen convert GPEN-BFR-2048.onnx"""
 DEFAULT_DOWNLOADS = ("gpen-bfr-2048", "retinaface_resnet50", "parsenet")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Add the three commands to the parser."""
-    download = commands.add_parser("download", parents=[shared], help="download and verify weights")
+    download = commands.add_parser("download", parents=[shared], help="download and verify weights", description=DOWNLOAD)
     download.add_argument(
         "names", nargs="*", metavar="NAME", help=f"names listed by `gpen models` (default: {' '.join(DEFAULT_DOWNLOADS)})"
     )
@@ -31,12 +42,14 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     download.add_argument("--require-digest", action="store_true", help="reject weights without a published SHA-256")
     add_models_dir_argument(download)
     download.set_defaults(command=_download)
-    models = commands.add_parser("models", parents=[shared], help="list known and downloaded weights")
+    models = commands.add_parser("models", parents=[shared], help="list known and downloaded weights", description=MODELS)
     models.add_argument("--verify", action="store_true", help="check the SHA-256 and the tensors of each file")
     models.add_argument("--accept-changed", action="append", metavar="NAME", help="accept a weights file that you replaced")
     add_models_dir_argument(models)
     models.set_defaults(command=_models)
-    convert = commands.add_parser("convert", parents=[shared], help="convert a weights file to .safetensors")
+    convert = commands.add_parser(
+        "convert", parents=[shared], help="convert a weights file to .safetensors", description=CONVERT
+    )
     convert.add_argument(
         "file",
         metavar="FILE",

@@ -51,3 +51,19 @@ def test_an_error_is_one_line_that_says_what_was_meant(gpen, arguments, said):
     ran = gpen(*arguments)
     assert ran.status == 2 and ran.out == "" and said in ran.err
     assert ran.err.count("\n") == 1 and "usage:" not in ran.err and "--help` lists all arguments." in ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("detect", "INPUT... [options] Lists the faces"),
+        ("compare", "PHOTO -o SHEET [options] Restores"),
+        ("download", "[NAME...] [options] Downloads"),
+        ("models", "[options] Prints"),
+        ("export", "NAME|FILE -o FILE.onnx [options] Writes"),
+        ("completion", "bash|zsh|fish|tcsh|powershell [options] Prints"),
+    ],
+)
+def test_the_help_of_a_command_begins_with_what_it_needs(gpen, command, usage):
+    text = " ".join(gpen(command, "--help").out.split())
+    assert text.startswith(f"usage: gpen {command} {usage}")
