@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import error_messages
 import helpers
@@ -101,6 +102,18 @@ def test_every_option_that_is_named_is_one():
     lines = [line for path in pages for line in path.read_text("utf-8").splitlines() if "python benchmarks/" not in line]
     named = {flag for line in lines for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", line)}
     assert len(named) > 50 and named - known - others == set()
+
+
+def test_each_field_of_a_report_is_explained():
+    from gpen_core.pipeline.report import ImageOutcome
+
+    face = helpers.make_face((50, 50), 40)
+    outcome = ImageOutcome(
+        SimpleNamespace(source="a", target="b"), "failed", OSError(), (8, 8), (face,), (16, 32), ("note",)
+    )
+    image = outcome.to_json()
+    text = (ROOT / "docs" / "batch.md").read_text("utf-8").partition("## Read the report")[2].partition("\n## ")[0]
+    assert len(image["faces"][0]) > 9 and {*image, *image["faces"][0]} - set(re.findall(r"`(\w+)`", text)) == set()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=relative)
