@@ -202,33 +202,31 @@ restorer = FaceRestorer.load("gpen-bfr-512", "retinaface_mobile0.25")
 result = restorer("photo.jpg", strength=0.8)
 result.save("restored.jpg")
 ```
-
-::: gpen_core.pipeline.restorer.FaceRestorer
-
-::: gpen_core.pipeline.restore_result.RestoreResult
-
-::: gpen_core.options.RestoreOptions
-
-::: gpen_core.faces.face.Face
-
-::: gpen_core.pipeline.inputs.RestoreInput
-
-::: gpen_core.pipeline.crops.crop_faces
-
-::: gpen_core.pipeline.crops.paste_faces
-
-::: gpen_core.video.restore_video.restore_video
-
-::: gpen_core.options.VideoOptions
-
-::: gpen_core.weights.download_options.DownloadOptions
-
-::: gpen_core.progress.ProgressEvent
-
-::: gpen_core.progress.Progress
-
-::: gpen_core.errors
 """
+FIRST = ["FaceRestorer", "RestoreResult", "RestoreOptions", "FaceReference", "Face", "RestoreInput", "EncodedImage"]
+FIRST += [
+    "crop_faces",
+    "FaceCrops",
+    "FaceCrop",
+    "paste_faces",
+    "PasteResult",
+    "restore_video",
+    "VideoResult",
+    "VideoOptions",
+]
+FIRST += ["restore_sequence", "SequenceResult", "draw_faces", "DownloadOptions", "ProgressEvent"]
+
+
+def python():
+    """The public classes and functions, those that most programs need first."""
+    import gpen_core
+
+    modules = {name: getattr(getattr(gpen_core, name), "__module__", "") for name in gpen_core.__all__}
+    ours = {name: module for name, module in modules.items() if module.startswith("gpen_core.")}
+    others = sorted(name for name, module in ours.items() if name not in FIRST and module != "gpen_core.errors")
+    names = [f"{ours[name]}.{name}" for name in (*FIRST, *others)]
+    names += ["gpen_core.progress.Progress", "gpen_core.errors"]
+    return MADE + PYTHON + "".join(f"\n::: {name}\n" for name in names)
 
 
 def pages(models, monkeypatch):
@@ -250,7 +248,7 @@ def pages(models, monkeypatch):
         "nodes.md": nodes(schemas, "en"),
         "nodes-zh.md": nodes(schemas, "zh"),
         "http.md": http(described),
-        "python.md": MADE + PYTHON,
+        "python.md": python(),
     }
 
 
