@@ -121,7 +121,7 @@ def track_faces(
         pts.append(frame.pts)
         on_frame(len(pts))
     if size is None:
-        raise InputError("The video has no frames.")
+        raise InputError("The video has no frame, or none between the start and the end.")
     tracks = tracker.finish()
     return VideoAnalysis(size, np.array(pts, np.int64), tuple(sorted(cuts)), tracks, tones.monochrome_tracks(tracks))
 

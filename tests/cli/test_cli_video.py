@@ -237,6 +237,11 @@ def test_a_start_behind_the_end_of_the_video(video, film, tmp_path):
     )
 
 
+def test_a_start_and_an_end_between_two_frames(video, film, tmp_path):
+    ran = video(film, "-o", tmp_path / "out.mkv", "--start", "0.6", "--end", "0.9")
+    assert ran.status == 3 and "none between the start and the end" in ran.err and file_names(tmp_path) == ["film.mkv"]
+
+
 def test_a_video_that_was_cut_off_is_restored_as_far_as_it_goes(stand_in, video, film, tmp_path):
     data = film.read_bytes()
     film.write_bytes(data[: len(data) * 2 // 3])

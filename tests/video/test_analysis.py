@@ -55,7 +55,7 @@ def test_cuts_timestamps_and_size():
 
 
 def test_no_frames_and_frames_of_two_sizes():
-    with pytest.raises(InputError, match="no frames"):
+    with pytest.raises(InputError, match="no frame"):
         track_faces([], RATE, OPTIONS)
     pictures = [*video_fakes.frames(2), np.zeros((40, 60, 3), np.uint8)]
     with pytest.raises(InputError, match=r"Frame 2 is 60x40, but the frames before it are 240x192"):
