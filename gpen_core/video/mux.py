@@ -70,14 +70,15 @@ def concatenate(
     copied_streams = tuple(one.index for one in info.other_streams) if encoding is None else encoding.copied_streams
     with atomic_write(target) as part:
         try:
-            format_, time_range = OUTPUT_FORMATS[target.suffix.lower()], _time_range(info, timestamps, start, end)
+            format_, is_m2ts = OUTPUT_FORMATS[target.suffix.lower()], target.suffix.lower() == ".m2ts"
+            time_range = _time_range(info, timestamps, start, end)
             if last_ticks is None:
                 last_ticks = FrameReader(info, start, end).last_frame_ticks(timestamps)
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
                 last_ticks = info.frame_ticks
             muxer = _Muxer(info, segments, timestamps, last_ticks, copied_streams, time_range, progress)
-            muxer.write(part, format_, is_m2ts := target.suffix.lower() == ".m2ts")
+            muxer.write(part, format_, is_m2ts)
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
             with open(part, "rb+") as file:
