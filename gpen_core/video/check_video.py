@@ -87,6 +87,6 @@ def raise_if_faces_missing(selection: FaceSelection, count: int, info: VideoInfo
         return
     if info.is_folder:  # `gpen detect` takes its images for photos
         raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, write a report with the option faces set to all.")
-    part = [f" --{name} {value:g}" for name in ("start", "end") if (value := getattr(video, name)) is not None]
-    part += [f" --range {range_text(start, end)}" for start, end in video.ranges]
-    raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, run: gpen detect {info.path} -o DIR{''.join(part)}")
+    is_part = video.start is not None or video.end is not None or video.ranges
+    same_part = ", with the same start, end and ranges" if is_part else ""
+    raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, run: gpen detect {info.path} -o DIR{same_part}")
