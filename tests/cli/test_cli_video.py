@@ -63,6 +63,7 @@ def test_a_report_in_json_lines_is_one_line(video, film, tmp_path):
     assert json.loads(line)["frame_count"] == COUNT
 
 
+@pytest.mark.slow
 def test_a_video_with_its_sound_and_a_report(video, film, tmp_path):
     """Real detection and a real network, which adds red."""
     out, told = tmp_path / "new" / "out.mkv", tmp_path / "report.json"
