@@ -16,6 +16,7 @@ from .head_pose import MAX_POSE_RESIDUAL, estimate_pose
 from .identity import PersonMatch
 
 MAX_LISTED = 5  # face numbers in a note
+ZERO_STRENGTH = "at zero strength"  # the reason for faces that this leaves as they are
 MIN_OVERLAP = 0.5  # of the smaller box's area: other detectors draw wider or tighter boxes
 
 

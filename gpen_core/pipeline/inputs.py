@@ -21,6 +21,7 @@ from ..faces.color import photo_residual
 from ..faces.face import Box, Face, Landmarks
 from ..faces.identity import FaceEmbedder, PersonMatch, embed_face
 from ..faces.select import (
+    ZERO_STRENGTH,
     flag_implausible,
     matches_box,
     missing_numbers,
@@ -189,7 +190,7 @@ class RestoreSession:
             ]
         faces = select_faces(faces, self.image.size, options, matches)
         if options.strength == 0:
-            faces = [replace(face, reason=face.reason or "at zero strength") for face in faces]
+            faces = [replace(face, reason=face.reason or ZERO_STRENGTH) for face in faces]
         self.faces = faces
 
     def alignments(self, size_for: Callable[[float], int]) -> list[tuple[int, Alignment, Alignment]]:

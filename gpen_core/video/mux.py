@@ -72,12 +72,13 @@ def concatenate(
         try:
             format_, is_m2ts = OUTPUT_FORMATS[target.suffix.lower()], target.suffix.lower() == ".m2ts"
             time_range = _time_range(info, timestamps, start, end)
-            if last_ticks is None:
-                last_ticks = FrameReader(info, start, end).last_frame_ticks(timestamps)
+            reader = FrameReader(info, start, end)
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
                 last_ticks = info.frame_ticks
-            muxer = _Muxer(info, segments, timestamps, last_ticks, copied_streams, time_range, progress)
+            elif last_ticks is None:
+                last_ticks = reader.last_frame_ticks(timestamps)
+            muxer = _Muxer(info, reader, segments, timestamps, last_ticks, copied_streams, time_range, progress)
             muxer.write(part, format_, is_m2ts)
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
@@ -177,6 +178,8 @@ def decoding_timestamps(timestamps: NDArray[np.int64], step: int, last_ticks: in
 @dataclass
 class _Muxer:
     info: VideoInfo
+    reader: FrameReader
+    """Of the source."""
     segments: Sequence[Path]
     timestamps: NDArray[np.int64]
     last_ticks: int
@@ -314,7 +317,7 @@ class _Muxer:
         if source is None or not copies:
             return
         last: dict[int, int] = {}
-        joined = FrameReader(self.info).joined_parts()
+        joined = self.reader.joined_parts()
         for packet in self._demux(source, copies):
             index, base = packet.stream_index, packet.time_base
             if index not in copies or not packet.size:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..faces.identity import PersonMatch
-from ..faces.select import person_reason, size_reason
+from ..faces.select import ZERO_STRENGTH, person_reason, size_reason
 from ..options import RestoreOptions, VideoOptions, base_selection, has_wanted_person
 from .analysis import VideoAnalysis
 from .frame_ranges import FrameRanges
@@ -48,7 +48,7 @@ def skip_reasons(
     if options.max_faces is not None:
         _skip_smaller(analysis, reasons, options.max_faces)
     if options.strength == 0:
-        reasons = {number: reason or "at zero strength" for number, reason in reasons.items()}
+        reasons = {number: reason or ZERO_STRENGTH for number, reason in reasons.items()}
     return reasons
 
 

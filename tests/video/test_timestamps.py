@@ -61,12 +61,18 @@ def test_usual_timestamps_pass(film, tmp_path, suffix, codec):
     assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
 
 
-def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_path):
-    target = tmp_path / "out.mp4"
+def write_segment(film, path, target):
+    """One segment of all frames; returns the encoding."""
     encoding = resolve_encoding(film, target, Encoding())
-    with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
+    with SegmentWriter(path, film, encoding) as writer:
         for frame in video_files.FrameReader(film).frames():
             writer.write(frame)
+    return encoding
+
+
+def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_path):
+    target = tmp_path / "out.mp4"
+    encoding = write_segment(film, tmp_path / "segment", target)
     with pytest.raises(
         OutputError, match=r"cannot be written.*The finished segments are kept; choose another folder.*\.mkv"
     ):
@@ -75,10 +81,7 @@ def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_pat
 
 def test_a_full_disk_at_the_end_does_not_lose_the_segments(film, tmp_path):
     target = tmp_path / "out.mkv"
-    encoding = resolve_encoding(film, target, Encoding())
-    with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
-        for frame in video_files.FrameReader(film).frames():
-            writer.write(frame)
+    encoding = write_segment(film, tmp_path / "segment", target)
 
     def full(event):
         raise OSError(errno.ENOSPC, "No space left on device")
