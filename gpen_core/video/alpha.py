@@ -6,15 +6,13 @@ from collections.abc import Iterator
 
 from ..errors import InputError
 from .encoding import IMAGE_SEQUENCE, Encoding
-from .planes import PixelFormat
 from .probe import VideoInfo
 from .reader import DecodedFrame
 
 
 def keeps_alpha(info: VideoInfo, encoding: Encoding) -> bool:
     """Whether the output keeps the frames' alpha."""
-    layout = PixelFormat.parse(info.format)
-    return encoding.encoder == IMAGE_SEQUENCE or (encoding.keeps_alpha and layout is not None and layout.has_alpha)
+    return encoding.encoder == IMAGE_SEQUENCE or (encoding.layout.has_alpha and info.layout.has_alpha)
 
 
 def raise_if_alpha_is_lost(info: VideoInfo, encoding: Encoding) -> None:
@@ -36,8 +34,7 @@ def check_opaque(frames: Iterator[DecodedFrame], info: VideoInfo, encoding: Enco
 
 
 def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
-    layout = PixelFormat.parse(info.format)
-    is_first_without = info.is_folder and layout is not None and not layout.has_alpha
+    is_first_without = info.is_folder and not info.layout.has_alpha
     return (
         f"{info.path}: the frame at {seconds:.3f} s is not opaque, but {encoding.encoder} ({encoding.format}) does not keep "
         "alpha. Write a .mov with the codec prores, a .mkv with the codec ffv1, or a folder of frames."

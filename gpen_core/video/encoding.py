@@ -79,16 +79,9 @@ class Encoding:
         return import_av().Codec(self.encoder, "w").canonical_name in LIMITED_RANGE_CODECS
 
     @property
-    def bits(self) -> int:
-        """Bits per sample of the encoded frames."""
-        layout = PixelFormat.parse(self.format)
-        assert layout is not None
-        return layout.bits
-
-    @property
-    def keeps_alpha(self) -> bool:
-        layout = PixelFormat.parse(self.format)
-        return layout is not None and layout.has_alpha
+    def layout(self) -> PixelFormat:
+        """The properties of `format`."""
+        return PixelFormat.of(self.format)
 
 
 def is_image_sequence(target: Path) -> bool:
@@ -157,11 +150,8 @@ def _container_options(encoder: str, settings: EncoderSettings, suffix: str) -> 
 
 def _needs_even_size(chosen: Encoding) -> bool:
     """Whether x265 would refuse the size, because chroma samples would not cover it. x265 prints its error to stderr."""
-    layout = PixelFormat.parse(chosen.format)
-    assert layout is not None
-    return chosen.encoder == "libx265" and bool(
-        chosen.size[0] % layout.subsampling_x or chosen.size[1] % layout.subsampling_y
-    )
+    across, down = chosen.layout.subsampling_x, chosen.layout.subsampling_y
+    return chosen.encoder == "libx265" and bool(chosen.size[0] % across or chosen.size[1] % down)
 
 
 def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) -> None:
@@ -207,8 +197,7 @@ def _choose_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str
 
 def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
     """Return the pixel format that loses least of the video's planes, then the one with the least overhead."""
-    target, encoder = PixelFormat.parse(info.format), chosen.encoder
-    assert target is not None
+    target, encoder = info.layout, chosen.encoder
     if target.kind == "gbrp" and not chosen.settings.is_lossless:  # players show YCbCr
         target = PixelFormat("yuv", 2, 2, min(target.bits, 10), target.has_alpha)
     target = replace(target, has_alpha=target.has_alpha and chosen.settings.has_alpha)
@@ -272,8 +261,7 @@ def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
     They are the video's. RGB that was converted to YCbCr gets the matrix and the range of the conversion, and so does full
     range that a codec does not have."""
     colors = info.colors
-    made, was = PixelFormat.parse(format_), PixelFormat.parse(info.format)
-    assert made is not None and was is not None
+    made, was = PixelFormat.of(format_), info.layout
     if made.kind == "gbrp":
         context.color_range, context.colorspace = FULL, RGB_MATRIX
     elif was.kind == "gbrp":
@@ -288,9 +276,7 @@ def write_color_tags(context: Any, info: VideoInfo, format_: str) -> None:
 
 
 def _losses(info: VideoInfo, encoding: Encoding) -> list[str]:
-    had, gets = PixelFormat.parse(info.format), PixelFormat.parse(encoding.format)
-    assert had is not None and gets is not None
-    notes = []
+    had, gets, notes = info.layout, encoding.layout, []
     if gets.bits < had.bits:
         notes.append(f"{encoding.encoder} supports at most {gets.bits} bits, so the video's {had.bits} bits were rounded.")
     if had.has_alpha and not gets.has_alpha:

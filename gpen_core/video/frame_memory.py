@@ -64,28 +64,21 @@ def estimate_bytes(
     frames = QUEUE_COUNT * depth + FRAMES_IN_STAGES + radius
     if count is not None:
         frames = min(frames, count)
-    values = frames * (RGB_VALUES + _values_per_pixel(info.format)) * value
+    values = frames * (RGB_VALUES + _values_per_pixel(info.layout)) * value
     values += (depth + 2) * (RGB_VALUES * value + MASK_BYTES)
-    values += max(0, decoder_threads(pixels) - REFERENCE_DECODER_THREADS) * _values_per_pixel(info.format) * value
+    values += max(0, decoder_threads(pixels) - REFERENCE_DECODER_THREADS) * _values_per_pixel(info.layout) * value
     return int(pixels * (values + _encoder_bytes(encoding, count))) + BASE_BYTES + _filter_bytes(plans, radius)
 
 
-def _values_per_pixel(format_: str) -> float:
+def _values_per_pixel(layout: PixelFormat) -> float:
     """Return the average number of values per pixel."""
-    layout = PixelFormat.parse(format_)
-    assert layout is not None
     return layout.has_alpha + sum(1 / math.prod(layout.subsampling(number)) for number in range(layout.color_planes))
 
 
 def _encoder_bytes(encoding: Encoding, count: int | None) -> float:
     """Return the encoder's bytes per pixel."""
-    layout = PixelFormat.parse(encoding.format)
-    assert layout is not None
-    whole = (
-        ENCODER_BYTES.get(encoding.encoder, DEFAULT_ENCODER_BYTES)[layout.bits > 8]
-        * _values_per_pixel(encoding.format)
-        / _values_per_pixel("yuv420p")
-    )
+    bytes_420 = ENCODER_BYTES.get(encoding.encoder, DEFAULT_ENCODER_BYTES)[encoding.layout.bits > 8]
+    whole = bytes_420 * _values_per_pixel(encoding.layout) / _values_per_pixel(PixelFormat.of("yuv420p"))
     return whole if count is None else whole * min(1.0, (count + 4) / LOOKAHEAD_FRAMES)
 
 

@@ -104,6 +104,13 @@ class PixelFormat:
         kind = "gbrp" if match["kind"] == "gbr" else match["kind"]
         return cls(kind, across, down, int(match["bits"] or 8), match["alpha"] is not None)
 
+    @classmethod
+    def of(cls, name: str) -> PixelFormat:
+        """Parse the name of a format that `parse` knows."""
+        layout = cls.parse(name)
+        assert layout is not None, name
+        return layout
+
     @property
     def name(self) -> str:
         """FFmpeg's name."""
@@ -148,9 +155,7 @@ class Planes:
 
     @cached_property
     def layout(self) -> PixelFormat:
-        layout = PixelFormat.parse(self.format)
-        assert layout is not None
-        return layout
+        return PixelFormat.of(self.format)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -187,9 +192,8 @@ class Planes:
             return cls(_unpack(frame), name, colors)
         if frame.format.name.replace("yuvj", "yuv") != name:
             frame = frame.reformat(format=name)
-        layout = PixelFormat.parse(name)
-        assert layout is not None
-        return cls(tuple(_plane_view(plane, layout.bits).copy() for plane in frame.planes), name, colors)
+        bits = PixelFormat.of(name).bits
+        return cls(tuple(_plane_view(plane, bits).copy() for plane in frame.planes), name, colors)
 
     def to_frame(self) -> Any:
         """Return a PyAV frame with a copy of the planes."""
@@ -344,8 +348,7 @@ def copy_part(frame: Any, region: Region, part: Any) -> None:
     """Copy a region into a PyAV frame of its size. Both have the same planar format.
 
     The region's upper left corner is that of a chroma sample."""
-    layout = PixelFormat.parse(frame.format.name)
-    assert layout is not None
+    layout = PixelFormat.of(frame.format.name)
     for number, (source, target) in enumerate(zip(frame.planes, part.planes)):
         across, down = layout.subsampling(number)
         y, x = region.y0 // down, region.x0 // across

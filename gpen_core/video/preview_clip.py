@@ -132,8 +132,7 @@ def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions
 
 def _even_width(info: VideoInfo) -> int:
     """Return the width without columns that share a chroma sample with the other half."""
-    across, _ = Planes((), info.format, info.colors).layout.subsampling(1)
-    return info.size[0] - info.size[0] % across
+    return info.size[0] - info.size[0] % info.layout.subsampling(1)[0]
 
 
 def _side_by_side(one: RestoredFrame[DecodedFrame], info: VideoInfo) -> tuple[DecodedFrame, ImageData]:

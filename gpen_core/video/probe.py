@@ -103,11 +103,14 @@ class VideoInfo:
     """Whether files of this container can be joined end to end, see `joined_parts`, so that the duration may be wrong."""
 
     @property
+    def layout(self) -> PixelFormat:
+        """The properties of `format`."""
+        return PixelFormat.of(self.format)
+
+    @property
     def bits(self) -> int:
         """Bits per sample: 8, 10, 12 or 16."""
-        layout = PixelFormat.parse(self.format)
-        assert layout is not None
-        return layout.bits
+        return self.layout.bits
 
     @property
     def rotation(self) -> int:
@@ -219,9 +222,7 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
     name = decoded = _pixel_format(frame)
     size, aspect = (frame.width, frame.height), to_fraction(stream.sample_aspect_ratio) or Fraction(1)
     if orientation >= 5:
-        layout = PixelFormat.parse(name)
-        assert layout is not None
-        name, size, aspect = layout.rotated.name, size[::-1], 1 / aspect
+        name, size, aspect = PixelFormat.of(name).rotated.name, size[::-1], 1 / aspect
     context = stream.codec_context
     is_counted = container.format.name == "avi" and context.name in ("h264", "hevc") and bool(context.has_b_frames)
     may_be_joined = container.format.name in STREAM_FORMATS
@@ -263,11 +264,8 @@ def interlaced_message(path: Path) -> str:
 
 
 def _is_transparent(frame: Any, name: str) -> bool:
-    layout = PixelFormat.parse(name)
-    assert layout is not None
-    if not layout.has_alpha:
-        return False
-    return not is_opaque(Planes.from_frame(frame, name, ColorSpec()).alpha, layout.bits)
+    layout = PixelFormat.of(name)
+    return layout.has_alpha and not is_opaque(Planes.from_frame(frame, name, ColorSpec()).alpha, layout.bits)
 
 
 def _clock_start(container: Any, time_base: Fraction) -> Fraction:

@@ -133,8 +133,7 @@ def _run_conversion(device: torch.device) -> torch.Tensor:
     generator = np.random.default_rng(7)
     made = []
     for name, bits in (("yuv420p", 8), ("yuv422p10le", 10), ("gbrp", 8)):
-        layout, dtype = PixelFormat.parse(name), np.uint8 if bits == 8 else np.uint16
-        assert layout is not None
+        layout, dtype = PixelFormat.of(name), np.uint8 if bits == 8 else np.uint16
         shapes = [(-(-24 // down), -(-33 // across)) for across, down in map(layout.subsampling, range(3))]
         arrays = tuple(generator.integers(0, 2**bits, shape).astype(dtype) for shape in shapes)
         rgb = DevicePlanes.upload(Planes(arrays, name, ColorSpec()), Region(3, 2, 30, 20), device).to_rgb(

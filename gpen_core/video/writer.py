@@ -24,7 +24,7 @@ from ..images.metadata import Metadata
 from .containers import av_errors, error_reason, open_output
 from .encoding import IMAGE_SEQUENCE, Encoding, encoder_frame_rate, new_stream, segment_pts_offset
 from .frame_folder import frame_name
-from .planes import BT709, FULL, LIMITED, PixelFormat, Planes
+from .planes import BT709, FULL, LIMITED, Planes
 from .probe import VideoInfo, as_rgb
 from .reader import DecodedFrame
 from .write_errors import recovery_advice
@@ -167,17 +167,16 @@ def image_to_planes(image: ImageData, info: VideoInfo) -> Planes:
         pixels = np.rint(rgb.crop_rgb(rgb.full_region) * max_value).astype(kind)
         alpha = None if alpha is None else np.rint(alpha.astype(np.float64) * (max_value / image.max_value)).astype(kind)
     arrays = [np.ascontiguousarray(pixels[..., channel]) for channel in (1, 2, 0)]
-    layout = PixelFormat.parse(info.format)
-    if layout is not None and layout.has_alpha:
+    if info.layout.has_alpha:
         arrays.append(np.full(arrays[0].shape, max_value, kind) if alpha is None else np.ascontiguousarray(alpha))
     return Planes(tuple(arrays), info.format, info.colors)
 
 
 def to_encoder_frame(planes: Planes, encoding: Encoding) -> Any:
     """Return a PyAV frame in the encoder's format, padded to its size. Alpha is dropped if the format has none."""
-    planes = planes if encoding.keeps_alpha else planes.without_alpha()
+    planes = planes if encoding.layout.has_alpha else planes.without_alpha()
     if encoding.is_limited_range and planes.layout.kind == "yuv" and planes.colors.is_full_range:
-        planes = planes.to_limited_range(encoding.bits)
+        planes = planes.to_limited_range(encoding.layout.bits)
     frame = planes.pad(encoding.size).to_frame()
     if planes.format == encoding.format:
         return frame
