@@ -45,7 +45,7 @@ def check_video(
     # If the work folder has progress, existing frames may come from a killed run.
     if is_image_sequence(target) and not WorkDir(target).has_progress:
         raise_if_frames_exist(info, target, video.start, video.end)
-    encoding = resolve_encoding(info, target, Encoding.from_options(video))
+    encoding = resolve_encoding(info, target, video)
     raise_if_alpha_is_lost(info, encoding)
     if info.is_interlaced and video.interlaced == "refuse":
         raise InputError(interlaced_message(source))

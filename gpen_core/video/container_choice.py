@@ -9,7 +9,7 @@ from ..options import VideoOptions
 from .alpha import raise_if_alpha_is_lost
 from .check_video import probe_video
 from .containers import OUTPUT_FORMATS
-from .encoding import Encoding, resolve_encoding
+from .encoding import resolve_encoding
 
 PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # tried in this order
 
@@ -27,7 +27,7 @@ def output_suffix(source: AnyPath, video: VideoOptions | None = None) -> str:
     refused: GpenError | None = None
     for suffix in dict.fromkeys((*own, *PREFERRED_SUFFIXES)):
         try:
-            encoding = resolve_encoding(info, source.with_name(f"restored{suffix}"), Encoding.from_options(video))
+            encoding = resolve_encoding(info, source.with_name(f"restored{suffix}"), video)
             raise_if_alpha_is_lost(info, encoding)
         except (InputError, OptionsError) as error:
             refused = refused or error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,42 +32,29 @@ MAX_RATE_DENOMINATOR = 1001  # of an encoder's frame rate; MPEG-4 allows 16 bits
 
 @dataclass(frozen=True)
 class Encoding:
-    """The requested encoding. `resolve_encoding` fills in the rest."""
+    """How a video is encoded, and what is copied with it; see `resolve_encoding`."""
 
-    codec: str = "auto"
-    """auto (H.264, or HEVC above 8 bits), h264, hevc, av1, vp9, ffv1, prores, the name of an FFmpeg encoder, or a file
-    with settings, see `encoder_settings`."""
-    crf: int | None = None
-    """The quality on the encoder's own scale; None for the default."""
-    preset: str | None = None
-    """The encoder's own name or number of a preset."""
-    bitrate: int | None = None
-    """Bits per second, instead of a quality."""
-    pix_fmt: str | None = None
-    """FFmpeg's name of the pixel format; None for the one that loses least."""
-    encoder: str = ""
+    encoder: str
+    """FFmpeg's name, or `IMAGE_SEQUENCE`."""
+    format: str
+    """The encoder's pixel format."""
+    size: tuple[int, int]
+    """Width and height of the encoded frames (px), up to a pixel more than the video."""
     settings: EncoderSettings = UNKNOWN
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Encoder options for the quality, the preset and the bit rate."""
     container_options: tuple[tuple[str, str], ...] = ()
     """Encoder options that the container needs."""
-    format: str = ""
-    """The encoder's pixel format."""
-    size: tuple[int, int] = (0, 0)
-    """Width and height of the encoded frames (px), up to a pixel more than the video."""
     copied_streams: tuple[int, ...] = ()
     """Indices of the streams that are copied."""
     mastering: Mastering = NO_MASTERING
     notes: tuple[str, ...] = ()
     """Differences between the output and the video."""
 
-    @classmethod
-    def from_options(cls, video: VideoOptions) -> Encoding:
-        """Return the encoding that these options request."""
-        return cls(video.codec, video.crf, video.preset, video.bitrate, video.pix_fmt)
-
     @property
     def encoder_options(self) -> dict[str, str]:
         """FFmpeg's options for the encoder."""
-        options = self.settings.encoder_options(self.crf, self.preset, self.bitrate)
+        options = dict(self.options)
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
             options["slices"] = "1"  # with more slices, FFmpeg 7.1 loses the last column of chroma
         for name, setting in (*self.mastering.encoder_options(self.encoder).items(), *self.container_options):
@@ -89,29 +77,33 @@ def is_image_sequence(target: Path) -> bool:
     return is_folder(target) or not target.suffix
 
 
-def resolve_encoding(info: VideoInfo, target: Path, encoding: Encoding) -> Encoding:
-    """Choose all settings, and test the encoder and the container in memory.
+def resolve_encoding(info: VideoInfo, target: Path, video: VideoOptions) -> Encoding:
+    """Choose the encoding that the options ask for, and test the encoder and the container in memory.
 
     Raises `OptionsError` for an unavailable encoder, an invalid quality or an unknown container. Raises `InputError` for a
     stream that the container cannot hold, with a container that can."""
     if is_image_sequence(target):
         dropped = tuple(f"{one} was dropped, because the output is a folder of images." for one in info.other_streams)
-        return Encoding(IMAGE_SEQUENCE, encoder=IMAGE_SEQUENCE, format=info.format, size=info.size, notes=dropped)
+        return Encoding(IMAGE_SEQUENCE, info.format, info.size, notes=dropped)
     suffix = target.suffix.lower()
     if suffix not in OUTPUT_FORMATS:
         raise OptionsError(f"{target}: {suffix} files cannot be written. Available: {', '.join(OUTPUT_FORMATS)}.")
-    chosen = _select_encoder(info, encoding, suffix)
+    chosen = _select_encoder(info, video, suffix)
     copied_streams, notes = select_copied_streams(info, suffix, lambda container: new_stream(container, info, chosen))
     return replace(chosen, copied_streams=copied_streams, notes=(*chosen.notes, *notes))
 
 
-def _select_encoder(info: VideoInfo, encoding: Encoding, suffix: str) -> Encoding:
-    codec = _auto_codec(info, suffix) if encoding.codec == "auto" else encoding.codec
-    name, settings, formats = _find_encoder(codec)
-    _check_settings(name, settings, encoding)
-    chosen = replace(encoding, encoder=name, settings=settings, size=info.size, mastering=info.mastering)
-    chosen = replace(
-        chosen, format=_choose_format(info, chosen, formats), container_options=_container_options(name, settings, suffix)
+def _select_encoder(info: VideoInfo, video: VideoOptions, suffix: str) -> Encoding:
+    name, settings, formats = _find_encoder(_auto_codec(info, suffix) if video.codec == "auto" else video.codec)
+    _check_settings(name, settings, video)
+    chosen = Encoding(
+        name,
+        _choose_format(info, name, settings, formats, video.pix_fmt),
+        info.size,
+        settings,
+        settings.encoder_options(video.crf, video.preset, video.bitrate),
+        _container_options(name, settings, suffix),
+        mastering=info.mastering,
     )
     is_odd = _needs_even_size(chosen)
     failed = None if is_odd else _encoder_error(info, chosen, suffix)
@@ -154,7 +146,7 @@ def _needs_even_size(chosen: Encoding) -> bool:
     return chosen.encoder == "libx265" and bool(chosen.size[0] % across or chosen.size[1] % down)
 
 
-def _check_settings(encoder: str, settings: EncoderSettings, asked: Encoding) -> None:
+def _check_settings(encoder: str, settings: EncoderSettings, asked: VideoOptions) -> None:
     """Raise `OptionsError` for a quality, preset or bit rate that the encoder does not have."""
     if asked.crf is not None:
         if not settings.quality_options:
@@ -184,23 +176,17 @@ def _find_encoder(codec: str) -> tuple[str, EncoderSettings, list[str]]:
     raise OptionsError(f"Unknown video encoder {codec!r}, or PyAV does not include it. Available: auto, {known}.")
 
 
-def _choose_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
-    if chosen.pix_fmt is None:
-        return _best_format(info, chosen, formats)
-    known = [name for name in formats if PixelFormat.parse(name) is not None]
-    if chosen.pix_fmt not in known:
-        raise OptionsError(
-            f"{chosen.encoder} does not support the pixel format {chosen.pix_fmt!r}. Available: {', '.join(known)}."
-        )
-    return chosen.pix_fmt
-
-
-def _best_format(info: VideoInfo, chosen: Encoding, formats: list[str]) -> str:
-    """Return the pixel format that loses least of the video's planes, then the one with the least overhead."""
-    target, encoder = info.layout, chosen.encoder
-    if target.kind == "gbrp" and not chosen.settings.is_lossless:  # players show YCbCr
+def _choose_format(info: VideoInfo, encoder: str, settings: EncoderSettings, formats: list[str], asked: str | None) -> str:
+    """Return the pixel format that was asked for, or that loses least of the video, then the one with the least overhead."""
+    if asked is not None:
+        available = [name for name in formats if PixelFormat.parse(name) is not None]
+        if asked not in available:
+            raise OptionsError(f"{encoder} does not support the pixel format {asked!r}. Available: {', '.join(available)}.")
+        return asked
+    target = info.layout
+    if target.kind == "gbrp" and not settings.is_lossless:  # players show YCbCr
         target = PixelFormat("yuv", 2, 2, min(target.bits, 10), target.has_alpha)
-    target = replace(target, has_alpha=target.has_alpha and chosen.settings.has_alpha)
+    target = replace(target, has_alpha=target.has_alpha and settings.has_alpha)
     if target.kind == "gray":
         target = replace(target, subsampling_x=4, subsampling_y=4)
     layouts = {name: PixelFormat.parse(name) for name in formats if not name.startswith("yuvj")}
@@ -237,7 +223,7 @@ def new_stream(container: Any, info: VideoInfo, encoding: Encoding) -> Any:
     context.width, context.height = encoding.size
     context.pix_fmt, context.time_base = encoding.format, 1 / rate
     context.sample_aspect_ratio = info.sample_aspect_ratio
-    if encoding.settings == UNKNOWN and encoding.bitrate is None:
+    if encoding.settings == UNKNOWN and "b" not in encoding.options:
         context.bit_rate = round(BITS_PER_PIXEL * encoding.size[0] * encoding.size[1] * rate)
     write_color_tags(context, info, encoding.format)
     return stream

@@ -21,7 +21,7 @@ from ..options import RestoreOptions, VideoOptions, base_selection
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, ReplayableProgress, no_progress
 from .check_video import check_video, raise_if_faces_missing
-from .encoding import Encoding, resolve_encoding
+from .encoding import resolve_encoding
 from .first_pass import analyze_frames
 from .frame_ranges import FrameRanges
 from .frame_restorer import RestoredFrame
@@ -72,7 +72,7 @@ def preview_clip(
     part = _piece(info, video, seconds)
     mask = open_region_mask(region_mask, info, part)
     wide = replace(info, size=(2 * _even_width(info), info.size[1]))
-    encoding = resolve_encoding(wide, target, Encoding.from_options(part))
+    encoding = resolve_encoding(wide, target, part)
     restorer.prepare(options, replay)
     reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
     identity = restorer.models.identity

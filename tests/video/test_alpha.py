@@ -10,7 +10,7 @@ from video_fakes import SIZE, frames, restorer
 
 from gpen_core import InputError, VideoOptions, restore_video
 from gpen_core.video.alpha import check_opaque, raise_if_alpha_is_lost
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.planes import PixelFormat, Planes
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -63,7 +63,7 @@ def test_alpha_is_read(tmp_path, codec, pixels):
 @pytest.mark.parametrize(("codec", "pixels"), ALPHA_FORMATS[:3])
 def test_ffv1_keeps_all_planes_bit_for_bit(tmp_path, codec, pixels):
     source = write(tmp_path / "a", codec, pixels)
-    before, segment = through(tmp_path, source, tmp_path / "o.mkv", Encoding("ffv1"))
+    before, segment = through(tmp_path, source, tmp_path / "o.mkv", VideoOptions(codec="ffv1"))
     after = list(FrameReader(probe(segment)).frames())
     for one, other in zip(before, after):
         assert all(map(np.array_equal, one.native.arrays, other.native.arrays))
@@ -72,18 +72,18 @@ def test_ffv1_keeps_all_planes_bit_for_bit(tmp_path, codec, pixels):
 @pytest.mark.parametrize(("suffix", "encoder"), [(".mov", "prores_ks"), (".mkv", "ffv1")])
 def test_a_codec_with_alpha_is_chosen_by_itself(tmp_path, suffix, encoder):
     source = write(tmp_path / "a", "prores_ks", "yuva444p10le")
-    assert resolve_encoding(probe(source), tmp_path / f"o{suffix}", Encoding()).encoder == encoder
-    before, segment = through(tmp_path, source, tmp_path / f"o{suffix}", Encoding())
+    assert resolve_encoding(probe(source), tmp_path / f"o{suffix}", VideoOptions()).encoder == encoder
+    before, segment = through(tmp_path, source, tmp_path / f"o{suffix}", VideoOptions())
     after = list(FrameReader(probe(segment)).frames())
     assert all(np.abs(a.alpha.astype(int) - b.alpha).max() < 400 for a, b in zip(before, after))  # of 65,535
     opaque = write(tmp_path / "b", "prores_ks", "yuva444p10le", (True,))
-    assert resolve_encoding(probe(opaque), tmp_path / f"o{suffix}", Encoding()).encoder == "libx265"
+    assert resolve_encoding(probe(opaque), tmp_path / f"o{suffix}", VideoOptions()).encoder == "libx265"
 
 
 @pytest.mark.parametrize(("codec", "pixels"), ALPHA_FORMATS)
 def test_opaque_frames_lose_nothing_but_the_channel(tmp_path, codec, pixels):
     source = write(tmp_path / "a", codec, pixels, (True, True))
-    before, segment = through(tmp_path, source, tmp_path / "o.mp4", Encoding("h264", 4))
+    before, segment = through(tmp_path, source, tmp_path / "o.mp4", VideoOptions(codec="h264", crf=4))
     after = list(FrameReader(probe(segment)).frames())
     assert len(after) == 2 and after[0].alpha is None
     peaks = [one.image.max_value for one in (before[0], after[0])]
@@ -96,14 +96,14 @@ def test_a_gif_that_is_opaque_is_read(tmp_path):
     pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
     info = probe(tmp_path / "a.gif")
     assert not info.is_transparent
-    encoding = resolve_encoding(info, tmp_path / "o.mp4", Encoding())
+    encoding = resolve_encoding(info, tmp_path / "o.mp4", VideoOptions())
     assert encoding.encoder == "libx264" and any("every frame must be opaque" in note for note in encoding.notes)
     assert len(list(check_opaque(FrameReader(info).frames(), info, encoding))) == 3
 
 
 def test_the_first_frame_that_is_not_opaque_is_named(tmp_path):
     info = probe(write(tmp_path / "a", "ffv1", "yuva420p", (True, True, False)))
-    encoding = resolve_encoding(info, tmp_path / "o.mp4", Encoding())
+    encoding = resolve_encoding(info, tmp_path / "o.mp4", VideoOptions())
     raise_if_alpha_is_lost(info, encoding)
     with pytest.raises(InputError, match=r"frame at 0\.080 s is not opaque, but libx264 .* codec ffv1"):
         list(check_opaque(FrameReader(info).frames(), info, encoding))

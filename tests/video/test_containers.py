@@ -12,8 +12,9 @@ import video_files
 from PIL import Image
 
 from gpen_core.errors import InputError
+from gpen_core.options import VideoOptions
 from gpen_core.video import containers
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.mux import concatenate
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -82,7 +83,7 @@ def test_odd_names_are_names(tmp_path, monkeypatch, video, name):
 
 
 def write_segment(film, path):
-    with SegmentWriter(path, film, resolve_encoding(film, Path("out.mp4"), Encoding())) as writer:
+    with SegmentWriter(path, film, resolve_encoding(film, Path("out.mp4"), VideoOptions())) as writer:
         for frame in FrameReader(film).frames():
             writer.write(frame)
 

@@ -7,8 +7,9 @@ import pytest
 import video_files
 
 from gpen_core.errors import OptionsError
+from gpen_core.options import VideoOptions
 from gpen_core.video.encoder_settings import EncoderSettings, known_encoders
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
 from gpen_core.video.writer import SegmentWriter
@@ -32,19 +33,23 @@ def size_of(film, path, encoding):
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9"])
 def test_a_bit_rate_sets_the_size(tmp_path, film, codec):
-    sizes = [size_of(film, tmp_path / f"{rate}.part", Encoding(codec, bitrate=rate)) for rate in (60_000, 1_000_000)]
+    sizes = [
+        size_of(film, tmp_path / f"{rate}.part", VideoOptions(codec=codec, bitrate=rate)) for rate in (60_000, 1_000_000)
+    ]
     assert sizes[1] > 2 * sizes[0]
 
 
 def test_a_preset_reaches_the_encoder(tmp_path, film):
-    fast, slow = (size_of(film, tmp_path / f"{p}.part", Encoding("h264", preset=p)) for p in ("ultrafast", "slow"))
+    fast, slow = (size_of(film, tmp_path / f"{p}.part", VideoOptions(codec="h264", preset=p)) for p in ("ultrafast", "slow"))
     assert fast > 1.2 * slow
-    assert resolve_encoding(film, tmp_path / "o.mkv", Encoding("av1", preset="9")).encoder_options["preset"] == "9"
-    assert resolve_encoding(film, tmp_path / "o.mkv", Encoding("vp9", preset="5")).encoder_options["cpu-used"] == "5"
+    assert resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec="av1", preset="9")).encoder_options["preset"] == "9"
+    assert (
+        resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec="vp9", preset="5")).encoder_options["cpu-used"] == "5"
+    )
 
 
 def test_a_pixel_format_is_taken(tmp_path, film):
-    encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("hevc", pix_fmt="yuv422p10le"))
+    encoding = resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="hevc", pix_fmt="yuv422p10le"))
     assert encoding.format == "yuv422p10le"
     with SegmentWriter(tmp_path / "s.part", film, encoding) as writer:
         for frame in FrameReader(film).frames():
@@ -55,12 +60,15 @@ def test_a_pixel_format_is_taken(tmp_path, film):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (Encoding("h264", preset="gradual"), "libx264 cannot encode"),
-        (Encoding("ffv1", preset="slow"), "ffv1 has no presets"),
-        (Encoding("ffv1", bitrate=1_000_000), "ffv1 has no bit rate"),
-        (Encoding("prores", bitrate=1_000_000), "prores_ks has no bit rate"),
-        (Encoding("h264", pix_fmt="yuv999p"), r"does not support the pixel format 'yuv999p'\. Available: .*yuv420p"),
-        (Encoding("mpeg4", crf=0), r"from 1 to 31 for mpeg4, got 0\. A lower number is better"),
+        (VideoOptions(codec="h264", preset="gradual"), "libx264 cannot encode"),
+        (VideoOptions(codec="ffv1", preset="slow"), "ffv1 has no presets"),
+        (VideoOptions(codec="ffv1", bitrate=1_000_000), "ffv1 has no bit rate"),
+        (VideoOptions(codec="prores", bitrate=1_000_000), "prores_ks has no bit rate"),
+        (
+            VideoOptions(codec="h264", pix_fmt="yuv999p"),
+            r"does not support the pixel format 'yuv999p'\. Available: .*yuv420p",
+        ),
+        (VideoOptions(codec="mpeg4", crf=0), r"from 1 to 31 for mpeg4, got 0\. A lower number is better"),
     ],
 )
 def test_what_an_encoder_does_not_have_is_refused(tmp_path, film, asked, message):
@@ -72,11 +80,11 @@ def test_a_file_describes_an_encoder(tmp_path, film):
     path = tmp_path / "mine.json"
     entry = {"encoder": "libx264", "quality": {"option": "qp", "default": 30, "worst": 69}, "options": {"tune": "film"}}
     path.write_text(json.dumps(entry))
-    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding(str(path)))
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec=str(path)))
     assert encoding.encoder == "libx264" and encoding.encoder_options == {"tune": "film", "qp": "30"}
     path.write_text(json.dumps({**entry, "options": {"tone": "film"}}))
     with pytest.raises(OptionsError, match="it has no option tone"):
-        resolve_encoding(film, tmp_path / "o.mkv", Encoding(str(path)))
+        resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec=str(path)))
 
 
 @pytest.mark.parametrize(
@@ -90,9 +98,9 @@ def test_a_file_describes_an_encoder(tmp_path, film):
 def test_a_file_that_describes_no_encoder(tmp_path, film, content, message):
     (tmp_path / "mine.json").write_text(content)
     with pytest.raises(OptionsError, match=message):
-        resolve_encoding(film, tmp_path / "o.mkv", Encoding(str(tmp_path / "mine.json")))
+        resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec=str(tmp_path / "mine.json")))
     with pytest.raises(OptionsError, match=r"none\.json cannot be read: No such file"):
-        resolve_encoding(film, tmp_path / "o.mkv", Encoding(str(tmp_path / "none.json")))
+        resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec=str(tmp_path / "none.json")))
 
 
 @pytest.mark.parametrize("name", sorted(known_encoders()))

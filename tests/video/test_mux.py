@@ -14,7 +14,8 @@ from PIL import Image
 
 from gpen_core import ProgressEvent
 from gpen_core.errors import InputError, Interrupted, OutputError
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.options import VideoOptions
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.mux import concatenate, decoding_timestamps
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -33,7 +34,7 @@ TAGGED_BY_FRAMES = ("prores",) if hasattr(av.VideoFrame, "color_primaries") else
 def through(tmp_path, source, target, codec="auto", start=None, end=None, length=13, progress=None):
     """The video unchanged through segments of `length` frames: (its frames, the output's)."""
     film = probe(source)
-    encoding = resolve_encoding(film, target, Encoding(codec))
+    encoding = resolve_encoding(film, target, VideoOptions(codec=codec))
     frames = list(FrameReader(film, start, end).frames())
     segments = []
     for first in range(0, len(frames), length):
@@ -193,7 +194,7 @@ def test_what_an_hdr_video_says_of_its_display_is_kept(tmp_path):
     through(tmp_path, source, tmp_path / "p.mp4", "h264")
     assert probe(tmp_path / "p.mp4").mastering == before
     for codec, lost in (("hevc", False), ("h264", False), ("av1", False), ("ffv1", True), ("prores", True)):
-        notes = resolve_encoding(probe(source), tmp_path / "o.mkv", Encoding(codec)).notes
+        notes = resolve_encoding(probe(source), tmp_path / "o.mkv", VideoOptions(codec=codec)).notes
         assert any("does not keep the mastering display" in note for note in notes) == lost, codec
 
 
@@ -264,7 +265,7 @@ def test_a_cover_image_is_kept_or_its_loss_is_told(tmp_path, suffix, start):
     cover = jpeg()
     source = video_files.write_video(tmp_path / "a.mp4", 20, sound="aac", cover=cover)
     assert [one.is_cover for one in probe(source).streams] == [False, False, True]
-    encoding = resolve_encoding(probe(source), tmp_path / f"o{suffix}", Encoding())
+    encoding = resolve_encoding(probe(source), tmp_path / f"o{suffix}", VideoOptions())
     through(tmp_path, source, tmp_path / f"o{suffix}", start=start)
     with av.open(str(tmp_path / f"o{suffix}")) as out:
         covers = [stream for stream in out.streams.video if stream.disposition & av.stream.Disposition.attached_pic]
@@ -349,10 +350,10 @@ def test_a_container_that_cannot_hold_a_stream_is_refused(tmp_path):
     source = video_files.write_video(tmp_path / "a.mkv", 10, sound="aac", subtitle=True)
     film = probe(source)
     with pytest.raises(InputError, match=r"A \.mp4 file cannot hold stream 2 \(subtitle, subrip\).*Write a \.mkv file"):
-        resolve_encoding(film, tmp_path / "o.mp4", Encoding())
+        resolve_encoding(film, tmp_path / "o.mp4", VideoOptions())
     with pytest.raises(InputError, match=r"stream 1 \(audio, aac\); stream 2 .*\.mkv"):
-        resolve_encoding(film, tmp_path / "o.webm", Encoding())
-    assert resolve_encoding(film, tmp_path / "o.mkv", Encoding()).copied_streams == (1, 2)
+        resolve_encoding(film, tmp_path / "o.webm", VideoOptions())
+    assert resolve_encoding(film, tmp_path / "o.mkv", VideoOptions()).copied_streams == (1, 2)
 
 
 @pytest.mark.parametrize("sound", ["libmp3lame", "mp2", "ac3"])
@@ -415,7 +416,7 @@ def test_a_stream_without_a_name_does_not_stop_a_recording_of_television(tmp_pat
     rewrite_program(tmp_path / "b.ts", 0x102, *BROADCAST[kind])
     film = probe(tmp_path / "b.ts")
     assert [one.kind for one in film.streams] == ["video", "audio", kind]
-    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", Encoding())
+    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", VideoOptions())
     assert any(f"stream 2 ({kind}, unknown) was dropped" in note for note in encoding.notes)
     through(tmp_path, tmp_path / "b.ts", tmp_path / f"o{suffix}")
     assert [one.kind for one in probe(tmp_path / f"o{suffix}").streams] == ["video", "audio"]
@@ -453,7 +454,7 @@ def test_timecode_of_quicktime_is_made_anew(tmp_path):
     video_files.write_video(source, 10, metadata={"timecode": "01:00:00:00"})
     film = probe(source)
     assert [one.kind for one in film.other_streams] == ["data"]
-    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", VideoOptions())
     assert encoding.copied_streams == ()
     through(tmp_path, source, tmp_path / "o.mov")
     if hasattr(av.VideoStream, "set_display_rotation"):  # older ones do not tell the muxer the frame rate, which it needs
@@ -520,7 +521,7 @@ def test_titles_of_tracks_stay(tmp_path, suffix):
 
 def test_segments_out_of_order_are_refused(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 20))
-    encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "o.mp4", VideoOptions())
     frames = list(FrameReader(film).frames())
     paths = [tmp_path / "1.nut", tmp_path / "2.nut"]
     for path, part in zip(paths, (frames[:10], frames[10:])):
@@ -546,7 +547,7 @@ def test_a_disk_that_fills_leaves_the_output_as_it_was(tmp_path):
     target = tmp_path / "out" / "o.mkv"
     target.parent.mkdir()
     target.write_bytes(b"before")
-    encoding = resolve_encoding(film, target, Encoding("ffv1"))
+    encoding = resolve_encoding(film, target, VideoOptions(codec="ffv1"))
     with SegmentWriter(tmp_path / "s.nut", film, encoding) as writer:
         for frame in FrameReader(film).frames():
             writer.write(frame)
@@ -593,7 +594,7 @@ def test_frames_go_to_a_folder(tmp_path):
     for number, picture in enumerate(video_files.moving_noise(5, (24, 16))):
         Image.fromarray(picture).save(source / f"{number}.png")
     film, target = probe(source), tmp_path / "out"
-    encoding = resolve_encoding(film, target, Encoding())
+    encoding = resolve_encoding(film, target, VideoOptions())
     segments = []
     for part in (slice(0, 3), slice(3, 5)):
         segments.append(tmp_path / f"segment {part.start}")
@@ -608,7 +609,7 @@ def test_frames_go_to_a_folder(tmp_path):
 def test_mp4_subtitles_become_srt_in_matroska(tmp_path):
     """The file is FFmpeg's, of an SRT file with one subtitle in italics: PyAV encodes no subtitles."""
     source = DATA / "mov_text.mp4"
-    encoding = resolve_encoding(probe(source), tmp_path / "o.mkv", Encoding())
+    encoding = resolve_encoding(probe(source), tmp_path / "o.mkv", VideoOptions())
     assert any(note.endswith("(subtitle, mov_text) was converted to SRT.") for note in encoding.notes)
     through(tmp_path, source, tmp_path / "o.mkv")
     with av.open(str(tmp_path / "o.mkv")) as out:

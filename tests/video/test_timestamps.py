@@ -11,7 +11,7 @@ import video_files
 from video_fakes import SIZE, frames, restorer
 
 from gpen_core import InputError, OutputError, VideoOptions, restore_video
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.mux import concatenate
 from gpen_core.video.probe import probe
 from gpen_core.video.timestamps import check_timestamps
@@ -55,7 +55,7 @@ def test_the_named_container_holds_them(film, tmp_path):
 def test_usual_timestamps_pass(film, tmp_path, suffix, codec):
     """Also irregular ones, and ones that do not begin at 0."""
     target = tmp_path / f"out{suffix}"
-    encoding = resolve_encoding(film, target, Encoding(codec))
+    encoding = resolve_encoding(film, target, VideoOptions(codec=codec))
     pts = np.cumsum(np.random.default_rng(0).integers(1280, 5120, 50))  # 20 to 80 ms
     check_timestamps(film, pts, target, encoding, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
@@ -63,7 +63,7 @@ def test_usual_timestamps_pass(film, tmp_path, suffix, codec):
 
 def write_segment(film, path, target):
     """One segment of all frames; returns the encoding."""
-    encoding = resolve_encoding(film, target, Encoding())
+    encoding = resolve_encoding(film, target, VideoOptions())
     with SegmentWriter(path, film, encoding) as writer:
         for frame in video_files.FrameReader(film).frames():
             writer.write(frame)
@@ -95,7 +95,7 @@ def test_a_full_disk_is_not_blamed_on_the_timestamps(film, tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions())
     with pytest.raises(OutputError, match=r"because the disk is full\. Free some space and run again"):
         check_timestamps(film, np.array([0, 40, 80, 120]), tmp_path / "out.mkv", encoding, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
@@ -104,7 +104,7 @@ def test_a_full_disk_is_not_blamed_on_the_timestamps(film, tmp_path, monkeypatch
 @pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".avi"])
 def test_a_clock_that_starts_again_after_a_day_is_refused(film, tmp_path, suffix):
     """A transport stream counts 26.5 hours and then from 0; AVI would need a million empty frames."""
-    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", Encoding("h264"))
+    encoding = resolve_encoding(film, tmp_path / f"o{suffix}", VideoOptions(codec="h264"))
     pts = np.array([0, 40, 80, DAY, DAY + 40]) * round(1 / film.time_base) // 1000
     with pytest.raises(InputError, match=rf"which a {suffix} file cannot hold .*Write a \.mkv file"):
         check_timestamps(film, pts, tmp_path / f"o{suffix}", encoding, tmp_path)
@@ -116,7 +116,7 @@ def test_a_clock_that_starts_late_is_no_reason_to_refuse(tmp_path, suffix):
     times = [30 * DAY * 90 + n * 3600 for n in range(6)]
     film = probe(video_files.write_video(tmp_path / "a.nut", 6, times=times, base=Fraction(1, 90_000)))
     target = tmp_path / f"o{suffix}"
-    encoding = resolve_encoding(film, target, Encoding("h264"))
+    encoding = resolve_encoding(film, target, VideoOptions(codec="h264"))
     check_timestamps(film, np.array(times), target, encoding, tmp_path)
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in video_files.FrameReader(film).frames():
@@ -132,7 +132,7 @@ def test_mxf_is_written_whole(tmp_path, codec):
     """Of more frames than MXF counts from a key frame, with sound."""
     source = video_files.write_video(tmp_path / "a.mov", 140, (64, 48), sound="pcm_s16le")
     film, target = probe(source), tmp_path / "o.mxf"
-    encoding = resolve_encoding(film, target, Encoding(codec))
+    encoding = resolve_encoding(film, target, VideoOptions(codec=codec))
     frames_ = list(video_files.FrameReader(film).frames())
     check_timestamps(film, np.array([frame.pts for frame in frames_]), target, encoding, tmp_path)
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from gpen_core.errors import InputError, OptionsError, OutputError
 from gpen_core.images.image import ImageData
+from gpen_core.options import VideoOptions
 from gpen_core.video import writer as writers
-from gpen_core.video.encoding import Encoding, resolve_encoding
+from gpen_core.video.encoding import resolve_encoding
 from gpen_core.video.planes import PixelFormat
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
@@ -50,7 +51,7 @@ def same_planes(one, other):
 @pytest.mark.parametrize("pixels", FORMATS)
 def test_untouched_frames_are_encoded_as_decoded(tmp_path, pixels, size):
     film = lossless(tmp_path, pixels, size)
-    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions(codec="ffv1"))
     assert (encoding.format, encoding.size, encoding.notes) == ({"gbrp": "bgr0"}.get(pixels, pixels), size, ())
     nothing = np.zeros(size[::-1], bool)
     for change in (None, lambda frame: (None, None), lambda frame: (ImageData(255 - frame.image.pixels), nothing)):
@@ -73,7 +74,7 @@ def face(frame):
 def test_only_touched_pixels_change_and_become_the_image(tmp_path, pixels, size):
     """Luma outside is untouched bit for bit, chroma but for the samples that stand for touched pixels."""
     film = lossless(tmp_path, pixels, size)
-    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1")), face)
+    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mkv", VideoOptions(codec="ffv1")), face)
     layout = PixelFormat.parse(pixels)
     for one, other in zip(before, after):
         wanted, inside = face(one)
@@ -97,7 +98,7 @@ def test_what_did_not_change_inside_stays_as_decoded(tmp_path):
     """RGB of 8 bits cannot tell all planes apart: differences are added, not values."""
     film = lossless(tmp_path, "yuv420p")
     everywhere = np.ones((64, 96), bool)
-    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions(codec="ffv1"))
     before, after = written(tmp_path, film, encoding, lambda frame: (frame.image, everywhere))
     assert all(map(same_planes, before, after))
 
@@ -105,7 +106,7 @@ def test_what_did_not_change_inside_stays_as_decoded(tmp_path):
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
 def test_a_video_of_odd_size_becomes_even_for_h264(tmp_path, target):
     film = lossless(tmp_path, "yuv420p", (95, 63))
-    encoding = resolve_encoding(film, tmp_path / target, Encoding("h264", 1))
+    encoding = resolve_encoding(film, tmp_path / target, VideoOptions(codec="h264", crf=1))
     assert encoding.size == (96, 64) and "95 x 63 was padded to 96 x 64" in encoding.notes[0]
     before, after = written(tmp_path, film, encoding)
     assert video_files.psnr(before[1].native.arrays[0], after[1].native.arrays[0][:63, :95]) > 50
@@ -115,10 +116,12 @@ def test_a_video_of_odd_size_becomes_even_for_h264(tmp_path, target):
 
 def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
     film = lossless(tmp_path, "yuv420p10le", (95, 63))
-    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions())
     assert (encoding.encoder, encoding.size) == ("libx265", (96, 64)) and len(encoding.notes) == 1
     written(tmp_path, film, encoding)
-    assert resolve_encoding(lossless(tmp_path, "yuv444p", (95, 63)), tmp_path / "out.mkv", Encoding("hevc")).size == (95, 63)
+    assert resolve_encoding(
+        lossless(tmp_path, "yuv444p", (95, 63)), tmp_path / "out.mkv", VideoOptions(codec="hevc")
+    ).size == (95, 63)
     assert capfd.readouterr().err == ""
 
 
@@ -142,7 +145,7 @@ def test_x265_gets_even_sizes_without_a_word(tmp_path, capfd):
 )
 def test_the_pixel_format_that_keeps_most(tmp_path, pixels, codec, encoder, gets):
     film = lossless(tmp_path, pixels, (96, 64), 1)
-    encoding = resolve_encoding(film, tmp_path / "out.mkv", Encoding(codec))
+    encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions(codec=codec))
     assert (encoding.encoder, encoding.format) == (encoder, gets)
     lost = {("yuv422p12le", "h264"), ("yuv444p", "av1"), ("gray16le", "auto"), ("gbrp", "h264"), ("gbrp10le", "auto")}
     assert bool(encoding.notes) == ((pixels, codec) in lost)
@@ -162,7 +165,7 @@ def test_re_encoding_at_the_default_quality_cannot_be_seen(tmp_path, astronaut, 
     """Luma's PSNR against what was decoded; what a player shows differs by less than one level in the mean."""
     path = video_files.write_video(tmp_path / "a.mp4", 24, (320, 240), options={"crf": "20"}, pictures=natural(astronaut))
     film = probe(path)
-    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mp4", Encoding(codec)))
+    before, after = written(tmp_path, film, resolve_encoding(film, tmp_path / "out.mp4", VideoOptions(codec=codec)))
     worst = min(video_files.psnr(a.native.arrays[0], b.native.arrays[0]) for a, b in zip(before, after))
     print(codec, round(worst, 2), (tmp_path / "segment.nut").stat().st_size / path.stat().st_size)
     assert len(after) == 24 and worst > at_least
@@ -172,7 +175,7 @@ def test_crf_sets_the_quality(tmp_path, astronaut):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 8, (320, 240), pictures=natural(astronaut)))
     sizes = []
     for crf in (10, 20, 35):
-        written(tmp_path, film, resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", crf)))
+        written(tmp_path, film, resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h264", crf=crf)))
         sizes.append((tmp_path / "segment.nut").stat().st_size)
     assert sizes[0] > 1.5 * sizes[1] > 3 * sizes[2]
 
@@ -180,18 +183,18 @@ def test_crf_sets_the_quality(tmp_path, astronaut):
 def test_unknown_codecs_containers_and_qualities(tmp_path):
     film = lossless(tmp_path)
     with pytest.raises(OptionsError, match=r"Unknown video encoder 'h266', .*h264, hevc"):
-        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h266"))
+        resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h266"))
     with pytest.raises(OptionsError, match=r"Unknown video encoder 'aac'"):
-        resolve_encoding(film, tmp_path / "o.mp4", Encoding("aac"))
+        resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="aac"))
     with pytest.raises(OptionsError, match=r"\.txt files cannot be written.*\.mkv"):
-        resolve_encoding(film, tmp_path / "o.txt", Encoding())
+        resolve_encoding(film, tmp_path / "o.txt", VideoOptions())
     with pytest.raises(OptionsError, match="ffv1 has no quality"):
-        resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1", 20))
+        resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec="ffv1", crf=20))
     with pytest.raises(OptionsError, match="from 0 to 51 for libx264, got 99"):
-        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", 99))
+        resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h264", crf=99))
     with pytest.raises(InputError, match=r"A \.webm file cannot hold video encoded with libx264.*\.mkv"):
-        resolve_encoding(film, tmp_path / "o.webm", Encoding("h264"))
-    assert resolve_encoding(film, tmp_path / "o.webm", Encoding()).encoder == "libsvtav1"
+        resolve_encoding(film, tmp_path / "o.webm", VideoOptions(codec="h264"))
+    assert resolve_encoding(film, tmp_path / "o.webm", VideoOptions()).encoder == "libsvtav1"
 
 
 def test_nvenc_that_is_not_there_is_refused_before_work(tmp_path):
@@ -201,11 +204,11 @@ def test_nvenc_that_is_not_there_is_refused_before_work(tmp_path):
     except av.error.FFmpegError:
         pytest.skip("this PyAV has no nvenc")
     with contextlib.suppress(OptionsError):
-        encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
+        encoding = resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h264_nvenc"))
         assert encoding.encoder_options["cq"] == "18"  # a machine that has it
         return
     with pytest.raises(OptionsError, match="may need a device that is missing"):
-        resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264_nvenc"))
+        resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h264_nvenc"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited there")
@@ -214,7 +217,7 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path):
 
     film = lossless(tmp_path, "yuv444p", (160, 120), 20)
     frames = list(FrameReader(film).frames())
-    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec="ffv1"))
     work = tmp_path / "work"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -234,19 +237,19 @@ def test_a_folder_that_may_not_be_made(tmp_path):
     film = lossless(tmp_path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"s\.nut cannot be written"):
-        SegmentWriter(tmp_path / "file" / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", Encoding()))
+        SegmentWriter(tmp_path / "file" / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", VideoOptions()))
 
 
 def test_an_error_inside_leaves_nothing_and_comes_through(tmp_path):
     film = lossless(tmp_path)
     (frame, *_) = FrameReader(film).frames()
     work = tmp_path / "work"
-    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", VideoOptions())
     with pytest.raises(KeyboardInterrupt), SegmentWriter(work / "s.nut", film, encoding) as writer:
         writer.write(frame)
         raise KeyboardInterrupt
     assert list(work.iterdir()) == []
-    with SegmentWriter(work / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", Encoding())):
+    with SegmentWriter(work / "s.nut", film, resolve_encoding(film, tmp_path / "o.mkv", VideoOptions())):
         pass
     assert list(work.iterdir()) == []
 
@@ -257,7 +260,7 @@ def test_a_segment_is_there_only_when_it_is_whole(tmp_path, monkeypatch):
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(writers.os, "fsync", lambda fd: (synced.append(path.exists()), fsync(fd)))
-    writer = SegmentWriter(path, film, resolve_encoding(film, tmp_path / "o.mkv", Encoding()))
+    writer = SegmentWriter(path, film, resolve_encoding(film, tmp_path / "o.mkv", VideoOptions()))
     for frame in FrameReader(film).frames():
         writer.write(frame)
         assert not path.exists()
@@ -273,7 +276,7 @@ def test_frames_of_a_folder_become_a_video_and_come_back(tmp_path):
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(source / f"{number}.png")
     film = probe(source, Fraction(12))
-    encoding = resolve_encoding(film, tmp_path / "o.mkv", Encoding("ffv1"))
+    encoding = resolve_encoding(film, tmp_path / "o.mkv", VideoOptions(codec="ffv1"))
     assert encoding.format == "bgr0"
     frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "s.nut", film, encoding) as writer:
@@ -284,7 +287,7 @@ def test_frames_of_a_folder_become_a_video_and_come_back(tmp_path):
         wanted, inside = face(one)
         assert np.array_equal(np.dstack([other.native.arrays[k] for k in (2, 0, 1)]), wanted.pixels)
         assert inside.any()
-    encoding = resolve_encoding(film, tmp_path / "o.mp4", Encoding("h264", 4))
+    encoding = resolve_encoding(film, tmp_path / "o.mp4", VideoOptions(codec="h264", crf=4))
     with SegmentWriter(tmp_path / "t.nut", film, encoding) as writer:
         for frame in frames:
             writer.write(frame)
@@ -298,8 +301,8 @@ def test_images_are_written_with_the_names_of_the_frames(tmp_path):
     for number, picture in enumerate(video_files.moving_noise(3, (96, 64))):
         Image.fromarray(picture).save(source / f"shot {number}.{'png' if number else 'tif'}")
     film = probe(source)
-    encoding = resolve_encoding(film, tmp_path / "out", Encoding())
-    assert encoding.codec == "images"
+    encoding = resolve_encoding(film, tmp_path / "out", VideoOptions())
+    assert encoding.encoder == "images"
     frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         writer.write(frames[0], *face(frames[0]))
@@ -311,14 +314,14 @@ def test_images_are_written_with_the_names_of_the_frames(tmp_path):
 
 def test_a_folder_has_no_place_for_sound(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 3, sound="aac"))
-    assert resolve_encoding(film, tmp_path / "out", Encoding()).notes == (
+    assert resolve_encoding(film, tmp_path / "out", VideoOptions()).notes == (
         "stream 1 (audio, aac) was dropped, because the output is a folder of images.",
     )
 
 
 def test_a_videos_frames_as_images_are_numbered(tmp_path):
     film = lossless(tmp_path, "yuv420p10le")
-    encoding = resolve_encoding(film, tmp_path / "out", Encoding())
+    encoding = resolve_encoding(film, tmp_path / "out", VideoOptions())
     frames = list(FrameReader(film).frames())
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in frames:
