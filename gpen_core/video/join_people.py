@@ -17,7 +17,7 @@ from ..pipeline.identity_models import IdentityModels
 from ..pipeline.photo_people import not_joined_text
 from ..progress import Progress, pluralize
 from .analysis import VideoAnalysis
-from .track import Track
+from .track import Track, tracks_by_person
 from .track_people import EmbeddingSource, TrackEmbeddings
 
 FILE = "people.json"
@@ -56,16 +56,12 @@ def join_tracks(tracks: Sequence[Track], embeddings: Mapping[int, TrackEmbedding
     Tracks of one `Track.person` stay together. Others are joined by `cluster_faces` if their faces are at least as similar
     as `threshold`. Two tracks that share a frame are two people. `embeddings` are those of `embed_tracks`; a track without
     a trusted one stays alone."""
-    groups: dict[int, list[Track]] = {}
-    for track in tracks:
-        groups.setdefault(track.person, []).append(track)
-    numbers = sorted(groups)
-    found = [
-        TrackEmbeddings.concatenate([embeddings[t.number] for t in groups[n] if t.number in embeddings]) for n in numbers
-    ]
+    groups = tracks_by_person(tracks)
+    found = [TrackEmbeddings.of_tracks(group, embeddings) for group in groups.values()]
     weights = [0.0 if one is None else float(one.weights.sum()) for one in found]
     means = [np.zeros(1, np.float32) if one is None or not weight else one.mean for one, weight in zip(found, weights)]
-    labels = cluster_faces(means, weights, _share_frames([groups[n] for n in numbers]), threshold)
+    labels = cluster_faces(means, weights, _share_frames(list(groups.values())), threshold)
+    numbers = list(groups)
     person = {number: numbers[label] for number, label in zip(numbers, labels)}
     return tuple(person[track.person] for track in tracks)
 
@@ -102,9 +98,8 @@ def join_people(
     `VideoOptions.join_people` decides: `auto` joins if the embedder is downloaded. People are kept in the folder of
     `source`. If it has some already, `auto` takes them. Raises `MissingWeights` and `WeightsError` for the embedder."""
     tracks, wanted, folder = analysis.tracks, video.join_people, source.folder
-    before = {track.person for track in tracks}
-    shared = _share_frames([[track for track in tracks if track.person == person] for person in sorted(before)])
-    if shared.sum() == len(before) * (len(before) - 1):
+    before = tracks_by_person(tracks)
+    if _share_frames(list(before.values())).sum() == len(before) * (len(before) - 1):
         return analysis, []  # there is nothing to join
     people = None if folder is None else TrackPeople.load(folder, len(tracks))
     if people is None or (wanted != AUTO and people.is_joined != (wanted == "on")):

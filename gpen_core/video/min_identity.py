@@ -5,9 +5,9 @@ It is decided once for each person in each shot, before the second pass. If each
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..progress import ProgressEvent, ReplayableProgress, StageTimer
 from .analysis import VideoAnalysis
 from .frame_restorer import FrameRestorer
 from .threaded_pipeline import ThreadedPipeline
+from .track import Track, people_by_shot
 from .track_people import EmbeddingSource, best_frames, frames_at
 from .track_plan import TrackPlan
 
@@ -71,20 +72,17 @@ def try_strengths(
     median of their similarities."""
     options, samples = frame_restorer.options, _restored_samples(frame_restorer, analysis, source, embedder)
     trials: dict[int, StrengthTrial | None] = {}
-    for plans in _groups(frame_restorer.plans, analysis):
-        rows = [row for plan in plans for row in samples.get(plan.track.number, ())]
+    for group in _people(frame_restorer, analysis):
+        rows = [row for track in group for row in samples.get(track.number, ())]
         medians = np.median(rows, axis=0).tolist() if rows else []
         trial = select_strength(medians, options.strength, options.min_identity) if rows else None
-        trials.update({plan.track.number: trial for plan in plans})
+        trials.update({track.number: trial for track in group})
     return trials
 
 
-def _groups(plans: Sequence[TrackPlan], analysis: VideoAnalysis) -> list[list[TrackPlan]]:
-    """Return the plans of each person in each shot."""
-    groups: dict[tuple[int, int], list[TrackPlan]] = {}
-    for plan in plans:
-        groups.setdefault((bisect_right(analysis.cuts, plan.track.first), plan.track.person), []).append(plan)
-    return list(groups.values())
+def _people(frame_restorer: FrameRestorer, analysis: VideoAnalysis) -> Iterator[list[Track]]:
+    """Return the selected tracks of each person in each shot."""
+    return chain.from_iterable(people_by_shot([plan.track for plan in frame_restorer.plans], analysis.cuts))
 
 
 def _restored_samples(
@@ -120,10 +118,10 @@ def _restored_samples(
 
 def _notes(frame_restorer: FrameRestorer, analysis: VideoAnalysis) -> Iterator[str]:
     lowered = []
-    for plan, *_ in _groups(frame_restorer.plans, analysis):
-        trial = frame_restorer.trials[plan.track.number]
+    for track, *_ in _people(frame_restorer, analysis):
+        trial = frame_restorer.trials[track.number]
         if trial.strength is not None and trial.strength < frame_restorer.options.strength:
-            lowered.append(f"face {plan.track.number} to {trial.lowered_text}")
+            lowered.append(f"face {track.number} to {trial.lowered_text}")
     if lowered:
         yield f"strength lowered: {summarize_problems(lowered)}"
 

@@ -29,7 +29,7 @@ from .join_people import TrackPeople, join_people, load_embedder
 from .probe import DEFAULT_FRAME_RATE, VideoInfo
 from .reader import FrameReader
 from .torch_frame import reader_for_device
-from .track import Track
+from .track import Track, tracks_by_person
 from .track_people import EmbeddingSource
 from .track_selection import skip_reasons
 from .work_dir import cache_key, networks_digest, source_digest
@@ -177,9 +177,7 @@ def _group_tracks(
     rate: float,
 ) -> tuple[Person, ...]:
     """Return the people: all tracks with one `Track.person`, which `join_people` has set."""
-    groups: dict[int, list[Track]] = {}
-    for track in analysis.tracks:
-        groups.setdefault(track.person, []).append(track)
+    groups = tracks_by_person(analysis.tracks)
     reasons = skip_reasons(analysis, options, video, rate, ranges=FrameRanges.from_options(video, info, analysis))
     thumbnails = _thumbnails(analysis, reader, groups, options.template)
 

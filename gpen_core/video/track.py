@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,7 @@ def select_tracks(
     shot is kept. `skipped`: other reasons to skip tracks. Those count for the time that a person is visible, but are not
     selected."""
     reasons = {track.number: (skipped or {}).get(track.number) for track in tracks}
-    shown: dict[int, int] = {}
-    for track in tracks:
-        shown[track.person] = shown.get(track.person, 0) + len(track)
+    shown = {person: sum(map(len, group)) for person, group in tracks_by_person(tracks).items()}
     for track in tracks:
         seconds = shown[track.person] / rate
         is_excused = min_seconds <= DEFAULT_MIN_DURATION and _fills_shot(track, cuts, frame_count)
@@ -200,12 +198,20 @@ def with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
     return {*numbers, *(track.person for track in tracks if track.number in numbers)}
 
 
-def people_by_shot(tracks: Sequence[Track], cuts: Sequence[int]) -> list[list[list[Track]]]:
-    """Return the tracks of each person of each shot. `cuts` as in `select_tracks`."""
-    shots: dict[int, dict[int, list[Track]]] = {}
+def tracks_by_person(tracks: Iterable[Track]) -> dict[int, list[Track]]:
+    """Return the tracks of each person, by `Track.person`."""
+    people: dict[int, list[Track]] = {}
     for track in tracks:
-        shots.setdefault(bisect_right(cuts, track.first), {}).setdefault(track.person, []).append(track)
-    return [list(people.values()) for people in shots.values()]
+        people.setdefault(track.person, []).append(track)
+    return people
+
+
+def people_by_shot(tracks: Iterable[Track], cuts: Sequence[int]) -> list[list[list[Track]]]:
+    """Return the tracks of each person of each shot. `cuts` as in `select_tracks`."""
+    shots: dict[int, list[Track]] = {}
+    for track in tracks:
+        shots.setdefault(bisect_right(cuts, track.first), []).append(track)
+    return [list(tracks_by_person(shot).values()) for shot in shots.values()]
 
 
 def total_area(group: Sequence[Track]) -> float:

@@ -17,7 +17,7 @@ from ..pipeline.identity_models import IdentityModels
 from ..pipeline.people import People
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .analysis import FrameLike
-from .track import READ_ERRORS, Track
+from .track import READ_ERRORS, Track, tracks_by_person
 
 FRAMES_PER_TRACK = 5
 MAX_GAP = 250  # frames that are decoded rather than skipped by a seek
@@ -42,8 +42,9 @@ class TrackEmbeddings:
         return mean_embedding(list(self.vectors), list(self.weights) if self.weights.any() else None)
 
     @classmethod
-    def concatenate(cls, parts: Sequence[TrackEmbeddings]) -> TrackEmbeddings | None:
-        """Return all of them together, or None if there are none."""
+    def of_tracks(cls, tracks: Iterable[Track], embeddings: Mapping[int, TrackEmbeddings]) -> TrackEmbeddings | None:
+        """Return those of several tracks together, or None if there are none. `embeddings` as from `embed_tracks`."""
+        parts = [embeddings[track.number] for track in tracks if track.number in embeddings]
         if not parts:
             return None
         return cls(np.concatenate([one.vectors for one in parts]), np.concatenate([one.weights for one in parts]))
@@ -53,15 +54,10 @@ def match_tracks(
     tracks: Sequence[Track], embeddings: Mapping[int, TrackEmbeddings], people: People
 ) -> dict[int, PersonMatch | None]:
     """Return by number which person each track is. The tracks of one face count together. None: no frame was usable."""
-    by_face: dict[int, list[TrackEmbeddings]] = {}
-    for track in tracks:
-        found = by_face.setdefault(track.person, [])
-        if track.number in embeddings:
-            found.append(embeddings[track.number])
     matches = {}
-    for person, parts in by_face.items():
-        all_parts = TrackEmbeddings.concatenate(parts)
-        matches[person] = people.match_embedding(None if all_parts is None else all_parts.mean)
+    for person, group in tracks_by_person(tracks).items():
+        found = TrackEmbeddings.of_tracks(group, embeddings)
+        matches[person] = people.match_embedding(None if found is None else found.mean)
     return {track.number: matches[track.person] for track in tracks}
 
 
