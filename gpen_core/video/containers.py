@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InputError, MissingDependency, first_line
+from ..errors import InputError, MissingDependency, OutputError, first_line
 from ..files.regular_file import open_regular_file
 from . import matroska
 from .limits import limit_decoders
@@ -80,6 +80,7 @@ SIGNATURES = {
 OPEN_TIMEOUT = 60.0  # seconds to read a header
 BUFFER_SIZE = 1 << 18  # bytes per read
 MAX_PACKET_DURATION = 2**31 - 1  # in the packet's time base; the limit of PyAV 14
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 AV_TIME_BASE = 1_000_000  # FFmpeg's unit of a container's duration, per second
 
 
@@ -167,6 +168,13 @@ def av_errors() -> tuple[type[BaseException], ...]:
 def error_reason(error: BaseException) -> str:
     """Return the reason of an error, without the file name that PyAV adds."""
     return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
+
+
+def write_error(path: Path, error: BaseException) -> OutputError:
+    """Return the error for a part of the output that cannot be written, because of one of `av_errors`."""
+    is_full = getattr(error, "errno", None) in DISK_FULL
+    advice = "free some space and run again" if is_full else "choose another folder or another container, such as .mkv"
+    return OutputError(f"{path} cannot be written: {error_reason(error)}. The finished segments are kept; {advice}.")
 
 
 @contextlib.contextmanager

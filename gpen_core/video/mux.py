@@ -28,6 +28,7 @@ from .containers import (
     open_input,
     open_output,
     supports_chapters,
+    write_error,
 )
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
@@ -35,7 +36,6 @@ from .probe import VideoInfo, is_cover
 from .reader import FrameReader
 from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base, stream_tags
 from .subtitles import add_srt_stream, becomes_srt, to_srt
-from .write_errors import recovery_advice
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,7 @@ def concatenate(
                 os.fsync(file.fileno())
             _raise_if_unreadable(part, target)
         except av_errors() as error:
-            message = error_reason(error)
-            raise OutputError(
-                f"{target} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
-            ) from error
+            raise write_error(target, error) from error
 
 
 def _pad_transport_stream(file: BinaryIO, is_m2ts: bool) -> None:

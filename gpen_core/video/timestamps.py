@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
 from ..files.stale_temp import temp_name
-from .containers import MAX_PACKET_DURATION, av_errors, import_av, open_input, open_output
+from .containers import DISK_FULL, MAX_PACKET_DURATION, av_errors, import_av, open_input, open_output
 from .encoding import IMAGE_SEQUENCE, Encoding, new_stream, segment_pts_offset
 from .mux import concatenate
 from .probe import VideoInfo
-from .write_errors import DISK_FULL
 from .writer import SEGMENT_FORMATS
 
 DUMMY_SIZE = 256  # px, of the test frames

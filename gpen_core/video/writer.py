@@ -14,20 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError
 from ..files.atomic_write import write_bytes
 from ..files.stale_temp import DAY, remove_stale, temp_name
 from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData
 from ..images.metadata import Metadata
-from .containers import av_errors, error_reason, open_output
+from .containers import av_errors, open_output, write_error
 from .encoding import IMAGE_SEQUENCE, Encoding, encoder_frame_rate, new_stream, segment_pts_offset
 from .frame_folder import frame_name
 from .planes import BT709, FULL, LIMITED, Planes
 from .probe import VideoInfo, as_rgb
 from .reader import DecodedFrame
-from .write_errors import recovery_advice
 
 COLOR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 """Tags of a frame, from which ProRes takes those of its video. Older versions of PyAV have only the first two."""
@@ -93,10 +91,7 @@ class SegmentWriter:
         except BaseException as error:
             self.discard()
             if isinstance(error, av_errors()):
-                message = error_reason(error)
-                raise OutputError(
-                    f"{self.path} cannot be written: {message}. The finished segments are kept; {recovery_advice(error)}."
-                ) from error
+                raise write_error(self.path, error) from error
             raise
 
     def __enter__(self) -> SegmentWriter:
