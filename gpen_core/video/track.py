@@ -1,4 +1,4 @@
-"""Tracks of faces through a video, and the selection of tracks to restore."""
+"""Tracks of faces through a video."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..faces.face import Face, Landmarks
 from ..files.atomic_write import write_bytes
-from ..options import DEFAULT_MIN_DURATION
 
 FloatArray = NDArray[np.float64]
 
@@ -148,56 +147,6 @@ def load_tracks(path: Path) -> tuple[Track, ...]:
         raise InputError(f"{path} is damaged: {error}. Delete it and run again.") from error
 
 
-def select_tracks(
-    tracks: Sequence[Track],
-    size: tuple[int, int],
-    selection: str | tuple[int, ...] = "all",
-    min_seconds: float = 0.0,
-    rate: float = 25.0,
-    cuts: Sequence[int] = (),
-    frame_count: int | None = None,
-    skipped: Mapping[int, str | None] | None = None,
-) -> dict[int, str | None]:
-    """Return the reason to skip each track by its number, or None for selected tracks.
-
-    `size`: (width, height) of the video. `rate`: frames per second. `cuts`: sorted numbers of the frames that begin a shot.
-    `frame_count`: number of frames of the video. `selection`: `all`; track numbers, which include the other tracks of the
-    same person; or one person per shot. `largest` is the person with the largest area, summed over frames. `center` is the
-    person with the smallest mean distance from the center; a frame without the face counts as the corner. People visible
-    for less than `min_seconds` in total are skipped first. Up to `DEFAULT_MIN_DURATION`, a face that is visible in its whole
-    shot is kept. `skipped`: other reasons to skip tracks. Those count for the time that a person is visible, but are not
-    selected."""
-    reasons = {track.number: (skipped or {}).get(track.number) for track in tracks}
-    shown = {person: sum(map(len, group)) for person, group in tracks_by_person(tracks).items()}
-    for track in tracks:
-        seconds = shown[track.person] / rate
-        is_excused = min_seconds <= DEFAULT_MIN_DURATION and _fills_shot(track, cuts, frame_count)
-        if seconds < min_seconds and not is_excused:
-            reasons[track.number] = f"visible for less than the minimum: {seconds:.2g} s of {min_seconds:g} s"
-    remaining = [track for track in tracks if reasons[track.number] is None]
-    if not isinstance(selection, str):
-        others = [track for track in remaining if not {track.number, track.person} & with_persons(tracks, selection)]
-        reasons.update({track.number: "not asked for" for track in others})
-    elif selection != "all":
-        word = "most central" if selection == "center" else selection
-        kept = _select_per_shot(remaining, size, selection, cuts)
-        reasons.update({track.number: f"not the {word} face" for track in remaining if track.number not in kept})
-    return reasons
-
-
-def _fills_shot(track: Track, cuts: Sequence[int], frame_count: int | None) -> bool:
-    """Whether the track is there from the first frame of its shot to the last."""
-    shot = bisect_right(cuts, track.first)
-    begin = cuts[shot - 1] if shot else 0
-    end = cuts[shot] if shot < len(cuts) else frame_count
-    return track.first == begin and end is not None and track.last == end - 1
-
-
-def with_persons(tracks: Sequence[Track], numbers: tuple[int, ...]) -> set[int]:
-    """Return the track numbers and the numbers of their persons."""
-    return {*numbers, *(track.person for track in tracks if track.number in numbers)}
-
-
 def tracks_by_person(tracks: Iterable[Track]) -> dict[int, list[Track]]:
     """Return the tracks of each person, by `Track.person`."""
     people: dict[int, list[Track]] = {}
@@ -207,37 +156,8 @@ def tracks_by_person(tracks: Iterable[Track]) -> dict[int, list[Track]]:
 
 
 def people_by_shot(tracks: Iterable[Track], cuts: Sequence[int]) -> list[list[list[Track]]]:
-    """Return the tracks of each person of each shot. `cuts` as in `select_tracks`."""
+    """Return the tracks of each person of each shot. `cuts`: sorted numbers of the frames that begin a shot."""
     shots: dict[int, list[Track]] = {}
     for track in tracks:
         shots.setdefault(bisect_right(cuts, track.first), []).append(track)
     return [list(tracks_by_person(shot).values()) for shot in shots.values()]
-
-
-def total_area(group: Sequence[Track]) -> float:
-    """Return the area of a person's boxes, summed over frames."""
-    return float(sum(track.areas.sum() for track in group))
-
-
-def _select_per_shot(tracks: Sequence[Track], size: tuple[int, int], selection: str, cuts: Sequence[int]) -> set[int]:
-    """Return the numbers of the tracks of the selected person of each shot."""
-    kept: set[int] = set()
-    for people in people_by_shot(tracks, cuts):
-        begin = min(track.first for group in people for track in group)
-        frames = 1 + max(track.last for group in people for track in group) - begin
-
-        def rank(group: Sequence[Track], frames: int = frames) -> float:
-            if selection == "largest":
-                return -total_area(group)
-            return _distance_from_center(group, size, frames)
-
-        kept |= {track.number for track in min(people, key=rank)}
-    return kept
-
-
-def _distance_from_center(group: Sequence[Track], size: tuple[int, int], frames: int) -> float:
-    """Return the mean distance from the center in a shot with `frames` frames."""
-    middle = np.array(size) / 2
-    centers = np.concatenate([(track.boxes[:, :2] + track.boxes[:, 2:]) / 2 for track in group])
-    total = float(np.hypot(*(centers - middle).T).sum())
-    return (total + max(0, frames - len(centers)) * float(np.hypot(*middle))) / frames

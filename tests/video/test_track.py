@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from gpen_core.errors import InputError, OutputError
-from gpen_core.options import VideoOptions
-from gpen_core.video.track import FILLED_NOTE, Track, load_tracks, save_tracks, select_tracks
+from gpen_core.options import RestoreOptions, VideoOptions
+from gpen_core.video.analysis import VideoAnalysis
+from gpen_core.video.track import FILLED_NOTE, Track, load_tracks, save_tracks
+from gpen_core.video.track_selection import skip_reasons
 
 RATE = 25.0
 SIZE = (1000, 600)
@@ -20,8 +22,13 @@ def track(number, first, count, center=(500, 300), side=100, person=None, soft=(
     return Track(number, first, landmarks, np.tile(box, (count, 1)), scores, landmarks + 1, *soft, person)
 
 
+def reasons(tracks, faces="all", min_seconds=0.0, rate=RATE, cuts=(), frame_count=1000):
+    analysis = VideoAnalysis(SIZE, np.arange(frame_count), cuts, tuple(tracks), frozenset())
+    return skip_reasons(analysis, RestoreOptions(faces=faces), VideoOptions(min_duration=min_seconds), rate)
+
+
 def kept(tracks, *arguments, **named):
-    return [number for number, reason in select_tracks(tracks, SIZE, *arguments, **named).items() if reason is None]
+    return [number for number, reason in reasons(tracks, *arguments, **named).items() if reason is None]
 
 
 def test_a_face_of_a_frame():
@@ -60,7 +67,7 @@ def test_all_or_by_numbers():
     assert kept(tracks) == [0, 1, 2, 3]
     assert kept(tracks, (1, 3)) == [1, 3]
     assert kept(tracks, (0,)) == kept(tracks, (2,)) == [0, 2]
-    assert select_tracks(tracks, SIZE, (1,))[0] == "not asked for"
+    assert reasons(tracks, (1,))[0] == "not asked for"
 
 
 def test_by_default_seven_frames_are_too_few_unless_they_are_the_whole_shot():
@@ -76,14 +83,14 @@ def test_by_default_seven_frames_are_too_few_unless_they_are_the_whole_shot():
 def test_flashes_are_dropped_but_not_the_short_parts_of_one_who_stays():
     tracks = [track(0, 0, 20), track(1, 0, 4), track(2, 22, 4, person=0)]
     assert kept(tracks, min_seconds=0.5, rate=RATE) == [0, 2]
-    assert select_tracks(tracks, SIZE, min_seconds=0.5, rate=RATE)[1] == "visible for less than the minimum: 0.16 s of 0.5 s"
+    assert reasons(tracks, min_seconds=0.5, rate=RATE)[1] == "visible for less than the minimum: 0.16 s of 0.5 s"
 
 
 def test_the_largest_of_each_shot_by_area_over_time():
     tracks = [track(0, 0, 100, side=100), track(1, 40, 10, side=200), track(2, 100, 30, side=50), track(3, 100, 30, side=40)]
     assert kept(tracks, "largest", cuts=(100,)) == [0, 2]
     assert kept(tracks, "largest") == [0]
-    assert select_tracks(tracks, SIZE, "largest", cuts=(100,))[1] == "not the largest face"
+    assert reasons(tracks, "largest", cuts=(100,))[1] == "not the largest face"
 
 
 def test_the_largest_stays_so_when_hidden_for_a_while():
@@ -94,7 +101,7 @@ def test_the_largest_stays_so_when_hidden_for_a_while():
 def test_the_most_central_over_the_shot():
     tracks = [track(0, 0, 100, (560, 300)), track(1, 0, 100, (200, 300)), track(2, 30, 5, (500, 300))]
     assert kept(tracks, "center") == [0]
-    assert select_tracks(tracks, SIZE, "center")[2] == "not the most central face"
+    assert reasons(tracks, "center")[2] == "not the most central face"
 
 
 def test_flashes_are_not_the_largest():
@@ -105,7 +112,7 @@ def test_flashes_are_not_the_largest():
 
 def test_no_tracks_at_all():
     for which in ("all", "largest", "center", (0,)):
-        assert select_tracks((), SIZE, which) == {}
+        assert reasons((), which) == {}
 
 
 def test_written_tracks_are_read_back(tmp_path):
