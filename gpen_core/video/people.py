@@ -80,21 +80,20 @@ def find_people(
     *,
     tracks_folder: AnyPath | None = None,
     progress: Progress | None = None,
-    frame_memory: int | None = None,
     identity: IdentityModels | None = None,
 ) -> VideoPeople:
     """Detect and track the faces of a video, as `restore_video` does.
 
     `tracks_folder`: folder in which the tracks are kept for `restore_video`. If it already has those of this video with
     these options, faces are not detected again. `identity`: the embedder for `VideoOptions.join_people`; without it, `auto`
-    joins nobody and `on` raises `MissingWeights`. `progress`, `frame_memory` and errors are those of `restore_video`."""
+    joins nobody and `on` raises `MissingWeights`. `progress` and errors are those of `restore_video`."""
     options, video, replay = (
         options or RestoreOptions(),
         video or VideoOptions(),
         ReplayableProgress(progress or no_progress),
     )
     source = local_path(source)
-    info = probe_video(source, video, frame_memory)
+    info = probe_video(source, video)
     raise_if_past_end(info, video)
     inputs = analysis_inputs(source_digest(source, replay), detector, options, video)
     folder = None if tracks_folder is None else _tracks_path(local_path(tracks_folder, OutputError), inputs)

@@ -53,7 +53,7 @@ class ShotDetector:
         middle."""
         number, small = self._next_number, thumbnail(image)
         self._next_number += 1
-        if self._cut_detector.is_cut_to(small):
+        if self._cut_detector.is_cut(small):
             self._dissolve_detector.restart()
             self._dissolve_detector.add(number, small)
             return [number]
@@ -68,16 +68,12 @@ class CutDetector:
         self._references: list[FloatImage] = []
         self._flash_frames = 0
 
-    def is_cut(self, image: ImageData) -> bool:
-        """Whether this frame begins a new shot. The first frame does not.
+    def is_cut(self, current: FloatImage) -> bool:
+        """Whether the frame with this `thumbnail` begins a new shot. The first frame does not.
 
         Frames of nearly one color, narrow strips and flashes of one or two frames are ignored: the frame after them is
         compared with the one before. A cut into glaring light is therefore found up to two frames late. Cuts to another
         moment of the same view are not found."""
-        return self.is_cut_to(thumbnail(image))
-
-    def is_cut_to(self, current: FloatImage) -> bool:
-        """The same for a frame's `thumbnail`."""
         if min(current.shape) < BLOCK_SIZE or _textured_blocks(current).mean() < MIN_TEXTURED:
             return False
         is_same_shot = not self._references or any(_is_same_shot(before, current) for before in reversed(self._references))

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OptionsError
 from ..images.image import FloatImage, Region
 from .detail import GRID, HALO, WarpedMean, merge, repeat_channels
 from .flow import CHANNEL_MEAN, FlowInput, FlowMatch, chain, make_grid, match, prepare, sample, warp_by_flow
@@ -85,12 +84,8 @@ class TrackFilter:
     colored layers (see `detail`). At most 2 `radius` + 1 frames are held, in 16 bits.
     """
 
-    def __init__(self, amount: float = DEFAULT_AMOUNT, radius: int = RADIUS) -> None:
-        """`amount` in [0, 1]: 0 turns the filter off. Raises `OptionsError`."""
-        if not 0 <= amount <= 1:
-            raise OptionsError(f"temporal_smoothing is {amount}, expected a number from 0 (off) to 1.")
-        if radius < 0:
-            raise OptionsError(f"The radius is {radius}, expected 0 or more frames.")
+    def __init__(self, amount: float, radius: int) -> None:
+        """`amount` in [0, 1] and `radius` (frames): 0 turns the filter off."""
         self.amount, self.radius = amount, radius
         self._window: list[_WindowFrame] = []
         self._pending: list[int] = []
@@ -102,7 +97,7 @@ class TrackFilter:
         """Whether frames are filtered and their flicker is measured."""
         return self.amount > 0 and self.radius > 0
 
-    def add(self, number: int, guide: FloatImage, layers: Sequence[FloatImage]) -> None:
+    def add(self, number: int, guide: Any, layers: Sequence[Any]) -> None:
         """Add the track's next frame. `guide` [G, G, 3]: the downscaled input crop, with the same G for all frames.
 
         `layers`: the images to filter, [S, S] or [S, S, 3], each with its own size. The first is the restored crop

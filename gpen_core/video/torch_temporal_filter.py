@@ -19,9 +19,6 @@ INT16_OFFSET = 32768  # torch has few operations for uint16
 class TorchTrackFilter(TrackFilter):
     """A `TrackFilter` for tensors: guides are [3, G, G], layers [3, S, S] or [S, S], and so are the results."""
 
-    def add(self, number: int, guide: Any, layers: Sequence[Any]) -> None:
-        super().add(number, guide, layers)
-
     def _prepare(self, guide: Any) -> Any:
         return prepare(guide)
 

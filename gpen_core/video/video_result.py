@@ -58,12 +58,9 @@ class VideoResult:
     @property
     def summary(self) -> str:
         """One line, such as `48 frames, 3 people: 2 restored, 1 skipped`. A person may have several tracks."""
-        people, restored = ({one.track.person for one in tracks} for tracks in (self.tracks, self._restored_tracks))
+        people = {one.track.person for one in self.tracks}
+        restored = {one.track.person for one in self.tracks if one.frames}
         return f"{pluralize(len(self.restored), 'frame')}, {people_count_text(len(people), len(restored))}"
-
-    @property
-    def _restored_tracks(self) -> list[TrackOutcome]:
-        return [one for one in self.tracks if one.frames]
 
 
 def people_count_text(count: int, restored: int) -> str:
