@@ -26,7 +26,7 @@ from .check_video import probe_video, raise_if_past_end
 from .first_pass import analyze_video
 from .frame_ranges import FrameRanges
 from .join_people import TrackPeople, join_people, load_embedder
-from .probe import DEFAULT_FRAME_RATE, VideoInfo
+from .probe import VideoInfo
 from .reader import FrameReader
 from .torch_frame import reader_for_device
 from .track import Track, tracks_by_person
@@ -100,18 +100,17 @@ def find_people(
     identity = identity or IdentityModels(detector)
     load_embedder(identity, replay, video)
     analysis = None if folder is None else VideoAnalysis.load(folder)
-    rate = float(info.frame_rate or DEFAULT_FRAME_RATE)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
         frames = reader_for_device(reader, detector.device).frames()
-        args = (options, video, rate, replay, StageTimer({}))
+        args = (options, video, info.rate, replay, StageTimer({}))
         analysis = analyze_video(frames, reader, detector, *args, is_only_pass=True)
         if folder is not None:
             write_bytes(folder / INPUTS_FILE, json.dumps(inputs, indent=1).encode())
             analysis.save(folder)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay, folder)
     analysis, notes = join_people(analysis, identity, video, embeddings)
-    people = _group_tracks(info, analysis, reader, options, video, rate)
+    people = _group_tracks(analysis, reader, options, video)
     return VideoPeople(info, analysis, people, (*analysis.notes, *notes))
 
 
@@ -168,16 +167,12 @@ def _tracks_path(folder: Path, inputs: Mapping[str, Any]) -> Path:
 
 
 def _group_tracks(
-    info: VideoInfo,
-    analysis: VideoAnalysis,
-    reader: FrameReader,
-    options: RestoreOptions,
-    video: VideoOptions,
-    rate: float,
+    analysis: VideoAnalysis, reader: FrameReader, options: RestoreOptions, video: VideoOptions
 ) -> tuple[Person, ...]:
     """Return the people: all tracks with one `Track.person`, which `join_people` has set."""
+    info = reader.info
     groups = tracks_by_person(analysis.tracks)
-    reasons = skip_reasons(analysis, options, video, rate, ranges=FrameRanges.from_options(video, info, analysis))
+    reasons = skip_reasons(analysis, options, video, info.rate, ranges=FrameRanges.from_options(video, info, analysis))
     thumbnails = _thumbnails(analysis, reader, groups, options.template)
 
     def seconds(frame: int) -> float:

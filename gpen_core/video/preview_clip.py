@@ -30,7 +30,7 @@ from .min_identity import keep_identity
 from .mux import concatenate
 from .pass_progress import RestoreProgress
 from .planes import Planes
-from .probe import DEFAULT_FRAME_RATE, VideoInfo
+from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
 from .threaded_pipeline import ThreadedPipeline
@@ -74,11 +74,11 @@ def preview_clip(
     wide = replace(info, size=(2 * _even_width(info), info.size[1]))
     encoding = resolve_encoding(wide, target, part)
     restorer.prepare(options, replay)
-    reader, rate = FrameReader(info, part.start, part.end, part.interlaced), float(info.frame_rate or DEFAULT_FRAME_RATE)
+    reader = FrameReader(info, part.start, part.end, part.interlaced)
     identity = restorer.models.identity
     load_embedder(identity, replay, part)
     count = info.expected_frames(part.start, part.end)
-    analysis = analyze_frames(reader.frames(), restorer.detector, options, rate, replay, count=count)
+    analysis = analyze_frames(reader.frames(), restorer.detector, options, info.rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, _ = join_people(analysis, identity, part, embeddings)
     matches = match_people(analysis.tracks, identity, options, embeddings)
@@ -92,7 +92,7 @@ def preview_clip(
         restorer,
         options,
         part,
-        rate,
+        info.rate,
         replay,
         mask,
         max_memory,

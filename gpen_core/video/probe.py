@@ -123,6 +123,11 @@ class VideoInfo:
         return tuple(one for one in self.streams if one.index != self.video_index)
 
     @property
+    def rate(self) -> float:
+        """Average frames per second, or the default if it is unknown."""
+        return float(1 / self.frame_duration)
+
+    @property
     def frame_duration(self) -> Fraction:
         """Average duration of a frame in seconds."""
         return 1 / (self.frame_rate or DEFAULT_FRAME_RATE)
@@ -144,9 +149,8 @@ class VideoInfo:
         """Return about how many frames there are between two times in seconds, or None if it is unknown."""
         if not self.frame_count:
             return None
-        rate = float(1 / self.frame_duration)
-        first = 0 if start is None else round(start * rate)
-        stop = self.frame_count if end is None else min(self.frame_count, round(end * rate))
+        first = 0 if start is None else round(start * self.rate)
+        stop = self.frame_count if end is None else min(self.frame_count, round(end * self.rate))
         return max(1, stop - first)
 
 
@@ -382,13 +386,8 @@ def _probe_folder(path: Path, fps: Fraction | None, max_memory: int | None) -> V
         video_index=-1,
         codec="images",
         is_folder=True,
-        is_transparent=has_transparency(image),
+        is_transparent=not is_opaque(image.alpha, bits),
     )
-
-
-def has_transparency(image: ImageData) -> bool:
-    """Whether an image has pixels that are not opaque."""
-    return image.alpha is not None and bool((image.alpha < image.max_value).any())
 
 
 def as_rgb(image: ImageData) -> ImageData:

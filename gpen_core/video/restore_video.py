@@ -12,7 +12,6 @@ from typing import Any
 
 from ..errors import DeviceError, InputError, OutputError, oom_context
 from ..faces.face import Face
-from ..faces.identity import PersonMatch
 from ..faces.select import person_notes
 from ..files.path_checks import AnyPath, local_path
 from ..optional_packages import version_guard
@@ -36,7 +35,7 @@ from .min_identity import keep_identity
 from .mux import concatenate
 from .pass_progress import RestoreProgress, SegmentsProgress
 from .people import analysis_inputs, kept_inputs, load_kept_tracks
-from .probe import DEFAULT_FRAME_RATE, VideoInfo
+from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMask, RegionMaskLike, open_region_mask
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
@@ -75,9 +74,28 @@ class _Run:
     face_seconds: float | None = None
     """Seconds per face, measured in the first pass."""
 
-    @property
-    def rate(self) -> float:
-        return float(self.info.frame_rate or DEFAULT_FRAME_RATE)
+    @classmethod
+    def open(
+        cls,
+        source: AnyPath,
+        target: AnyPath,
+        restorer: FaceRestorer,
+        options: RestoreOptions,
+        video: VideoOptions,
+        region_mask: RegionMaskLike | None,
+        progress: Progress,
+        max_memory: int | None,
+        frame_memory: int | None,
+    ) -> _Run:
+        """Check all that can be checked before any network is loaded. Arguments and errors are those of `restore_video`."""
+        restorer.require_restoration("videos")
+        check_memory(max_memory=max_memory, frame_memory=frame_memory)
+        source, target = local_path(source), local_path(target, OutputError)
+        info, encoding = check_video(source, target, options, video, frame_memory)
+        reader = FrameReader(info, video.start, video.end, video.interlaced)
+        mask = open_region_mask(region_mask, info, video)
+        work_dir, tell = WorkDir(target), ReplayableProgress(progress)
+        return cls(info, reader, restorer, options, video, encoding, work_dir, tell, max_memory, frame_memory, mask)
 
     @property
     def target(self) -> Path:
@@ -115,29 +133,11 @@ def restore_video(
     and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options; `OutputError`
     if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
     `FaceRestorer.restore_batch`."""
-    restorer.require_restoration("videos")
-    check_memory(max_memory=max_memory, frame_memory=frame_memory)
-    source, target = local_path(source), local_path(target, OutputError)
-    options, video = options or RestoreOptions(), video or VideoOptions()
-    progress_replay = ReplayableProgress(progress or no_progress)
-    info, encoding = check_video(source, target, options, video, frame_memory)
-    reader = FrameReader(info, video.start, video.end, video.interlaced)
-    run = _Run(
-        info,
-        reader,
-        restorer,
-        options,
-        video,
-        encoding,
-        WorkDir(target),
-        progress_replay,
-        max_memory,
-        frame_memory,
-        open_region_mask(region_mask, info, video),
-        None if tracks_folder is None else local_path(tracks_folder),
-    )
-    restorer.prepare(options, progress_replay)
-    load_embedder(restorer.models.identity, progress_replay, video)
+    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
+    run = _Run.open(source, target, restorer, options, video, region_mask, tell, max_memory, frame_memory)
+    run.tracks_folder = None if tracks_folder is None else local_path(tracks_folder)
+    restorer.prepare(options, run.progress)
+    load_embedder(restorer.models.identity, run.progress, video)
     with run.work_dir.lock(restart):
         return _restore(run, executor)
 
@@ -156,7 +156,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     if run.region_mask is not None:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
     check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
-    frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, embeddings))
+    frame_restorer = _frame_restorer(run, analysis, embeddings)
     key = _segments_key(run, analysis, analysis_key) if executor is None or run.options.min_identity > 0 else None
     run.notes += keep_identity(frame_restorer, analysis, run.restorer.models.identity, embeddings, key)
     if executor is None:
@@ -176,21 +176,16 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     return result if note is None else replace(result, notes=(*result.notes, note))
 
 
-def _frame_restorer(run: _Run, analysis: VideoAnalysis, matches: Mapping[int, PersonMatch | None] | None) -> FrameRestorer:
-    args = (run.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
+def _frame_restorer(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> FrameRestorer:
+    matches = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
+    if matches is not None:
+        run.notes += person_notes(list(matches.values()), is_image=False)
+    args = (run.info.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
     ranges = FrameRanges.from_options(run.video, run.info, analysis)
     restorer_type = frame_restorer_type(run.restorer, run.options)
     frame_restorer = restorer_type.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
     frame_restorer.prefers_planes = run.encoding.encoder != IMAGE_SEQUENCE
     return frame_restorer
-
-
-def _match_people(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> dict[int, PersonMatch | None] | None:
-    """Return which person each track is, or None if the options have no references."""
-    matches = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
-    if matches is not None:
-        run.notes += person_notes(list(matches.values()), is_image=False)
-    return matches
 
 
 def _prefetch_depth(run: _Run, analysis: VideoAnalysis, frame_restorer: FrameRestorer) -> int:
@@ -202,7 +197,7 @@ def _run_executor(
     run: _Run, analysis: VideoAnalysis, analysis_key: str, executor: SegmentExecutor
 ) -> tuple[SegmentStore, int]:
     """Let the executor restore the segments. Return them, and how many of them an earlier run finished."""
-    ranges = segment_ranges(analysis.frame_count, analysis.cuts, run.rate)
+    ranges = segment_ranges(analysis.frame_count, analysis.cuts, run.info.rate)
     results: list[SegmentResult] = []
     events = SegmentsProgress(run.progress, analysis.frame_count, run.is_analyzed)
 
@@ -244,26 +239,21 @@ class SegmentRestorer:
         """`analysis_key` is that of `SegmentExecutor`; the others are those of `restore_video`.
 
         Raises the errors of `restore_video`, and `InputError` if the result of the first pass is missing."""
-        restorer.require_restoration("videos")
-        source, target = local_path(source), local_path(target, OutputError)
-        info, encoding = check_video(source, target, options, video, frame_memory)
-        reader = FrameReader(info, video.start, video.end, video.interlaced)
-        tell, mask = ReplayableProgress(no_progress), open_region_mask(region_mask, info, video)
-        run = _Run(info, reader, restorer, options, video, encoding, WorkDir(target), tell, max_memory, frame_memory, mask)
+        run = _Run.open(source, target, restorer, options, video, region_mask, no_progress, max_memory, frame_memory)
         analysis = VideoAnalysis.load(run.work_dir.folder / analysis_key)
         if analysis is None:
             raise InputError(
                 f"A worker cannot find {run.work_dir.folder}, or it has no result of the first pass. Write the output into "
                 "a folder that all machines share."
             )
-        if mask is not None:
-            mask.check_count(analysis.frame_count)
-        restorer.prepare(options, tell)
+        if run.region_mask is not None:
+            run.region_mask.check_count(analysis.frame_count)
+        restorer.prepare(options, run.progress)
         folder = run.work_dir.folder / analysis_key
         people = TrackPeople.load(folder, len(analysis.tracks))
         analysis = analysis if people is None else people.apply(analysis)
-        embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), tell, folder)
-        frame_restorer = _frame_restorer(run, analysis, _match_people(run, analysis, embeddings))
+        embeddings = EmbeddingSource(partial(run.reader.frames, timestamps=analysis.pts), run.progress, folder)
+        frame_restorer = _frame_restorer(run, analysis, embeddings)
         keep_identity(frame_restorer, analysis, restorer.models.identity, embeddings)  # as the waiting run has decided
         key = cache_key(_segments_key(run, analysis, analysis_key), frame_restorer.trials)
         self._run, self._analysis, self._frame_restorer = run, analysis, frame_restorer
@@ -280,7 +270,7 @@ class SegmentRestorer:
 
 
 def _segment_store(run: _Run, analysis: VideoAnalysis, key: str) -> SegmentStore:
-    return SegmentStore(run.work_dir.subfolder(key), segment_ranges(analysis.frame_count, analysis.cuts, run.rate))
+    return SegmentStore(run.work_dir.subfolder(key), segment_ranges(analysis.frame_count, analysis.cuts, run.info.rate))
 
 
 def _segments_key(run: _Run, analysis: VideoAnalysis, analysis_key: str) -> str:
@@ -312,7 +302,7 @@ def _analyze(run: _Run, inputs: Mapping[str, Any], is_local: bool) -> VideoAnaly
     else:
         reader = reader_for_device(run.reader, run.restorer.detector.device)
         frames = check_opaque(reader.frames(), run.info, run.encoding)
-        args = (run.restorer.detector, run.options, run.video, run.rate, run.progress, run.timer)
+        args = (run.restorer.detector, run.options, run.video, run.info.rate, run.progress, run.timer)
         result = analyze_video(frames, run.reader, *args, measure=partial(_measure_face, run) if is_local else None)
     result.save(folder)
     return result
