@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from ..errors import InputError
 from ..faces.align import align_face, crop_face
 from ..faces.color import fit_tone, photo_residual
 from ..faces.face import Face
-from ..files.atomic_write import write_bytes
 from ..files.path_checks import exists
 from ..images.image import ImageData
 from ..options import RestoreOptions
 from .shots import ShotDetector
-from .track import READ_ERRORS, Track, load_tracks, save_tracks
+from .track import READ_ERRORS, Track, load_tracks, save_arrays, save_tracks
 from .tracker import Tracker
 
 TONE_INTERVAL = 0.25  # seconds between two checks whether a face is monochrome
@@ -69,11 +67,9 @@ class VideoAnalysis:
     def save(self, folder: Path) -> None:
         """Write the analysis into the folder, each file atomically. Raises `OutputError`."""
         save_tracks(folder / "tracks.npz", self.tracks)
-        file = io.BytesIO()
         cuts, tones = (np.array(numbers, np.int64) for numbers in (self.cuts, sorted(self.monochrome_tracks)))
-        notes = np.array(self.notes, np.str_)
-        np.savez(file, size=np.array(self.size), pts=self.pts, cuts=cuts, tones=tones, notes=notes)
-        write_bytes(folder / "analysis.npz", file.getvalue())
+        arrays = {"size": np.array(self.size), "pts": self.pts, "cuts": cuts, "tones": tones}
+        save_arrays(folder / "analysis.npz", {**arrays, "notes": np.array(self.notes, np.str_)})
 
     @classmethod
     def load(cls, folder: Path) -> VideoAnalysis | None:

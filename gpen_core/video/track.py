@@ -20,6 +20,7 @@ from ..files.atomic_write import write_bytes
 FloatArray = NDArray[np.float64]
 
 FADE_SECONDS = 0.2  # duration of the fade when a face appears or disappears
+ARRAY_NAMES = ("landmarks", "boxes", "scores", "raw")
 READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 FILLED_NOTE = "not detected in this frame, but placed by the frames around it"
 
@@ -77,7 +78,7 @@ class Track:
     def at(self, number: int) -> Track:
         """Return the track in one of its frames only, without fades."""
         part = slice(number - self.first, number - self.first + 1)
-        arrays = {name: getattr(self, name)[part] for name in ("landmarks", "boxes", "scores", "raw")}
+        arrays = {name: getattr(self, name)[part] for name in ARRAY_NAMES}
         return replace(self, first=number, fade_in=False, fade_out=False, **arrays)
 
     def fade_weight(self, number: int, rate: float) -> float:
@@ -94,19 +95,13 @@ class Track:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the track as arrays by name."""
         about = [self.number, self.first, self.fade_in, self.fade_out, self.person]
-        return {
-            "about": np.array(about, np.int64),
-            "landmarks": self.landmarks,
-            "boxes": self.boxes,
-            "scores": self.scores,
-            "raw": self.raw,
-        }
+        return {"about": np.array(about, np.int64), **{name: getattr(self, name) for name in ARRAY_NAMES}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Track:
         """Create a track from the result of `arrays`. Raises `KeyError` or `ValueError` for invalid arrays."""
         number, first, begins, ends, person = (int(v) for v in arrays["about"])
-        landmarks, boxes, scores, raw = (arrays[name].astype(float) for name in ("landmarks", "boxes", "scores", "raw"))
+        landmarks, boxes, scores, raw = (arrays[name].astype(float) for name in ARRAY_NAMES)
         n = len(scores)
         if (landmarks.shape, boxes.shape, scores.shape, raw.shape) != ((n, 5, 2), (n, 4), (n,), (n, 5, 2)):
             raise ValueError(f"a track of {n} frames with arrays of other lengths")
@@ -126,12 +121,16 @@ def fade_weight(number: int, frames: range, rate: float, fade_in: bool, fade_out
     return progress * progress * (3 - 2 * progress)
 
 
-def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
-    """Write all tracks into one .npz file atomically. Raises `OutputError`."""
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays into one .npz file atomically. Raises `OutputError`."""
     file = io.BytesIO()
-    arrays: dict[str, Any] = {f"{n}.{name}": a for n, track in enumerate(tracks) for name, a in track.arrays().items()}
     np.savez(file, **arrays)
     write_bytes(path, file.getvalue())
+
+
+def save_tracks(path: Path, tracks: Sequence[Track]) -> None:
+    """Write all tracks into one .npz file atomically. Raises `OutputError`."""
+    save_arrays(path, {f"{n}.{name}": a for n, track in enumerate(tracks) for name, a in track.arrays().items()})
 
 
 def load_tracks(path: Path) -> tuple[Track, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.identity import Embedding, FaceEmbedder, PersonMatch, embed_with_weight, mean_embedding
-from ..files.atomic_write import write_bytes
 from ..options import RestoreOptions
 from ..pipeline.identity_models import IdentityModels
 from ..pipeline.people import People
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .analysis import FrameLike
-from .track import READ_ERRORS, Track, tracks_by_person
+from .track import READ_ERRORS, Track, save_arrays, tracks_by_person
 
 FRAMES_PER_TRACK = 5
 MAX_GAP = 250  # frames that are decoded rather than skipped by a seek
@@ -143,10 +141,8 @@ def frames_at(numbers: Sequence[int], frames: Frames) -> Iterator[tuple[int, Fra
 
 def save_embeddings(folder: Path, embeddings: Mapping[int, TrackEmbeddings]) -> None:
     """Write the embeddings next to the result of the first pass. Raises `OutputError`."""
-    file = io.BytesIO()
     arrays = {f"{number}.{name}": array for number, one in embeddings.items() for name, array in vars(one).items()}
-    np.savez(file, **arrays)
-    write_bytes(folder / FILE, file.getvalue())
+    save_arrays(folder / FILE, arrays)
 
 
 def load_embeddings(folder: Path) -> dict[int, TrackEmbeddings] | None:
