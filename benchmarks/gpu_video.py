@@ -57,8 +57,8 @@ from gpen_core.video.planes import Planes  # noqa: E402
 from gpen_core.video.probe import probe  # noqa: E402
 from gpen_core.video.reader import FrameReader  # noqa: E402
 from gpen_core.video.threaded_pipeline import ThreadedPipeline  # noqa: E402
-from gpen_core.video.torch_frame import reader_for_device  # noqa: E402
-from gpen_core.video.torch_frame_restorer import frame_restorer_type, second_pass_reader  # noqa: E402
+from gpen_core.video.torch_frame import images_for_device  # noqa: E402
+from gpen_core.video.torch_frame_restorer import frame_restorer_type, second_pass_images  # noqa: E402
 
 RATE = 30
 DISTINCT = 12
@@ -105,7 +105,7 @@ class Passes:
 
     def _analyze(self) -> None:
         detector = self.restorer.detector
-        frames = reader_for_device(self.reader, detector.device).frames()
+        frames = self.reader.frames(make_image=images_for_device(detector.device))
         args = (self.options, VideoOptions(), float(RATE), ReplayableProgress(no_progress), StageTimer())
         self.analysis = analyze_video(frames, self.reader, detector, *args)
         assert len(self.analysis.tracks) == 1 and self.analysis.frame_count == self.count
@@ -117,7 +117,7 @@ class Passes:
             video = VideoOptions(temporal_smoothing=smoothing)
             frame_restorer = make(self.analysis, self.restorer, self.options, video, float(RATE), no_progress)
             frame_restorer.prefers_planes = True
-            frames = second_pass_reader(self.reader, frame_restorer).frames(0, self.analysis.pts)
+            frames = self.reader.frames(0, self.analysis.pts, second_pass_images(frame_restorer))
 
             def restore() -> None:
                 with ThreadedPipeline() as pipeline:

@@ -32,6 +32,7 @@ from .containers import (
 )
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
+from .joined_parts import JoinedParts
 from .probe import VideoInfo, is_cover
 from .reader import FrameReader
 from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base, stream_tags
@@ -48,37 +49,34 @@ REPORT_EVERY = 8  # frames, because copying one takes hardly longer than an even
 
 def concatenate(
     segments: Sequence[Path],
-    info: VideoInfo,
+    reader: FrameReader,
     target: Path,
-    start: float | None = None,
-    end: float | None = None,
+    encoding: Encoding,
     progress: Progress = no_progress,
-    encoding: Encoding | None = None,
     last_ticks: int | None = None,
 ) -> None:
-    """Write `target` atomically from segments in their order.
+    """Write `target` atomically from segments in their order. `reader`: that of the source.
 
-    Frames keep their timestamps as exactly as the container allows, and the packets of other streams are copied. With
-    `start` or `end` (seconds after the first frame), packets outside are dropped and the output begins at 0. For a folder,
-    see `move_frames`. `encoding`, from `resolve_encoding`, selects the streams to copy; without it, all are copied.
-    `last_ticks`: duration of the last frame; None for that of `FrameReader.last_frame_ticks`.
+    Frames keep their timestamps as exactly as the container allows, and the packets of other streams are copied. If the
+    reader has a start or an end, packets outside are dropped and the output begins at 0. For a folder, see `move_frames`.
+    `encoding`, from `resolve_encoding`, selects the streams to copy. `last_ticks`: duration of the last frame; None for that
+    of `FrameReader.last_frame_ticks`.
     Raises `InputError` for segments that do not belong together, and `OutputError` if the file cannot be written."""
     if is_image_sequence(target):
         move_frames(segments, target, progress)
         return
+    info = reader.info
     timestamps = _read_timestamps(segments, info)
-    copied_streams = tuple(one.index for one in info.other_streams) if encoding is None else encoding.copied_streams
     with atomic_write(target) as part:
         try:
             format_, is_m2ts = OUTPUT_FORMATS[target.suffix.lower()], target.suffix.lower() == ".m2ts"
-            time_range = _time_range(info, timestamps, start, end)
-            reader = FrameReader(info, start, end)
+            time_range = _time_range(reader, timestamps)
             if format_ == "avi":
                 info, timestamps = _count_frames(info, timestamps)
                 last_ticks = info.frame_ticks
             elif last_ticks is None:
                 last_ticks = reader.last_frame_ticks(timestamps)
-            muxer = _Muxer(info, reader, segments, timestamps, last_ticks, copied_streams, time_range, progress)
+            muxer = _Muxer(info, reader, segments, timestamps, last_ticks, encoding.copied_streams, time_range, progress)
             muxer.write(part, format_, is_m2ts)
             if info.sample_aspect_ratio != 1 and format_ in ("matroska", "webm"):
                 matroska.set_sample_aspect_ratio(part, info.sample_aspect_ratio)
@@ -121,10 +119,11 @@ class TimeRange:
     """Added to all timestamps."""
 
 
-def _time_range(info: VideoInfo, timestamps: NDArray[np.int64], start: float | None, end: float | None) -> TimeRange:
-    base = info.time_base
-    low = None if start is None else int(timestamps.min()) * base
-    return TimeRange(low, None if end is None else info.pts_at(end) * base, -info.clock_start if low is None else -low)
+def _time_range(reader: FrameReader, timestamps: NDArray[np.int64]) -> TimeRange:
+    info, base = reader.info, reader.info.time_base
+    low = None if reader.start is None else int(timestamps.min()) * base
+    high = None if reader.end is None else info.pts_at(reader.end) * base
+    return TimeRange(low, high, -info.clock_start if low is None else -low)
 
 
 def _read_timestamps(segments: Sequence[Path], info: VideoInfo) -> NDArray[np.int64]:
@@ -314,7 +313,7 @@ class _Muxer:
         if source is None or not copies:
             return
         last: dict[int, int] = {}
-        joined = self.reader.joined_parts()
+        joined = JoinedParts(self.info, self.reader.joined_parts())
         for packet in self._demux(source, copies):
             index, base = packet.stream_index, packet.time_base
             if index not in copies or not packet.size:

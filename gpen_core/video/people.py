@@ -28,7 +28,7 @@ from .frame_ranges import FrameRanges
 from .join_people import TrackPeople, join_people, load_embedder
 from .probe import VideoInfo
 from .reader import FrameReader
-from .torch_frame import reader_for_device
+from .torch_frame import images_for_device
 from .track import Track, tracks_by_person
 from .track_people import EmbeddingSource
 from .track_selection import skip_reasons
@@ -102,7 +102,7 @@ def find_people(
     analysis = None if folder is None else VideoAnalysis.load(folder)
     reader = FrameReader(info, video.start, video.end, video.interlaced)
     if analysis is None:
-        frames = reader_for_device(reader, detector.device).frames()
+        frames = reader.frames(make_image=images_for_device(detector.device))
         args = (options, video, info.rate, replay, StageTimer({}))
         analysis = analyze_video(frames, reader, detector, *args, is_only_pass=True)
         if folder is not None:

@@ -114,7 +114,7 @@ def preview_clip(
                 frame, image = _side_by_side(one, info)
                 writer.write(frame, image, (image.pixels != frame.image.pixels).any(axis=2))
                 events.done(one.frame.number)
-        concatenate([segment], wide, target, part.start, part.end, replay, encoding)
+        concatenate([segment], replace(reader, info=wide), target, encoding, replay)
     return analysis.frame_count
 
 

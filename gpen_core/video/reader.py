@@ -18,7 +18,7 @@ from ..images.image import ImageData, Pixels
 from .containers import av_errors, error_reason, import_av, open_input
 from .deinterlace import deinterlace
 from .frame_image import MakeImage, convert_now
-from .joined_parts import JoinedParts
+from .joined_parts import JoinedParts, Part
 from .planes import CONVERTIBLE_MATRICES, UNSPECIFIED, Planes, scale_depth
 from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
 
@@ -70,19 +70,22 @@ class FrameReader:
     """As in `VideoOptions`."""
     notes: list[str] = field(default_factory=list)
     """Notes about defects of the video, without duplicates. They are also logged as warnings."""
-    make_image: MakeImage = convert_now
-    """Makes the image of a video's frame."""
     _is_seeking: bool = field(default=False, init=False, repr=False)
     """True from a seek to the first frame after it. Errors before that frame are ignored."""
     _file_order: deque[int | None] = field(default_factory=deque, init=False, repr=False)
     """For a video that `has_file_order_timestamps`: timestamps of packets whose frame was not decoded yet."""
-    _joined_parts: JoinedParts | None = field(default=None, init=False, repr=False)
+    _parts: list[Part] | None = field(default=None, init=False, repr=False)
     _packet_count: int = field(default=0, init=False, repr=False)
     _packets_end: int = field(default=0, init=False, repr=False)
     """The last time in the video's time base at which a packet ends."""
 
-    def frames(self, first: int = 0, timestamps: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[DecodedFrame]:
-        """Yield the frames from number `first` on.
+    def frames(
+        self,
+        first: int = 0,
+        timestamps: Sequence[int] | NDArray[np.int64] | None = None,
+        make_image: MakeImage = convert_now,
+    ) -> Iterator[DecodedFrame]:
+        """Yield the frames from number `first` on. `make_image` makes the image of a video's frame.
 
         `timestamps`: the timestamps of all frames from an earlier pass. With them, decoding begins shortly before the first
         frame, and they give the frames' numbers. The iterator ends early if the video no longer gives these frames. Frames
@@ -94,7 +97,7 @@ class FrameReader:
         numbered = enumerate(self._first_pass()) if timestamps is None else self._second_pass(first, np.asarray(timestamps))
         for number, (pts, frame) in numbered:
             if number >= first:
-                yield self._decoded_frame(number, pts, frame)
+                yield self._decoded_frame(number, pts, frame, make_image)
 
     def timestamps(self, on_frame: Callable[[], None] = lambda: None) -> NDArray[np.int64]:
         """Return the timestamps [N] of all frames. `on_frame` is called after each and may raise to stop it."""
@@ -106,16 +109,17 @@ class FrameReader:
             on_frame()
         return np.array(found, np.int64)
 
-    def joined_parts(self) -> JoinedParts:
+    def joined_parts(self) -> list[Part]:
         """Return the parts of a joined recording. The first call reads the whole file if its container may have some."""
-        if self._joined_parts is None:
-            self._joined_parts = JoinedParts(self.info)
+        if self._parts is None:
+            joined = JoinedParts(self.info)
             if self.info.may_be_joined:
                 with open_input(self.info.path) as container:
                     for packet in self._packets(container, container.streams[self.info.video_index]):
                         if packet is not None:
-                            self._joined_parts.shift_video(packet)
-        return self._joined_parts
+                            joined.shift_video(packet)
+            self._parts = joined.parts
+        return self._parts
 
     def last_frame_ticks(self, timestamps: NDArray[np.int64]) -> int:
         """Return how long the last of these frames lasts, in the video's time base.
@@ -124,7 +128,7 @@ class FrameReader:
         file: the frame lasts until the next one or the end of the video, or as long as its packet, but not after `end`."""
         info, shown = self.info, np.sort(timestamps)
         is_constant = bool((np.abs(np.diff(shown) - info.frame_ticks) <= 1).all())
-        if info.is_folder or is_constant or info.has_file_order_timestamps or self.joined_parts().parts:
+        if info.is_folder or is_constant or info.has_file_order_timestamps or self.joined_parts():
             return info.frame_ticks
         last, durations = int(shown[-1]), {}
         with open_input(info.path) as container:
@@ -142,12 +146,12 @@ class FrameReader:
         """Whether the video has all packets that its header counts, so that its last frame lasts until its end."""
         return self.info.has_stream_duration and packets == self.info.frame_count
 
-    def _decoded_frame(self, number: int, pts: int, frame: Any) -> DecodedFrame:
+    def _decoded_frame(self, number: int, pts: int, frame: Any, make_image: MakeImage) -> DecodedFrame:
         info = self.info
         if frame.colorspace not in CONVERTIBLE_MATRICES:
             frame.colorspace = UNSPECIFIED
         planes = Planes.from_frame(frame, info.decoded_format, info.colors).apply_orientation(info.orientation)
-        return DecodedFrame(number, pts, info.seconds_at(pts), self.make_image(frame, planes, info), planes)
+        return DecodedFrame(number, pts, info.seconds_at(pts), make_image(frame, planes, info), planes)
 
     def _image_frames(self, first: int) -> Iterator[DecodedFrame]:
         info = self.info
@@ -175,7 +179,7 @@ class FrameReader:
         """Yield frames, beginning at or before `target_pts`.
 
         A container without an index seeks to any key frame nearby, or cannot seek."""
-        for seconds in () if self.info.has_file_order_timestamps or self.joined_parts().parts else SEEK_BACK_SECONDS:
+        for seconds in () if self.info.has_file_order_timestamps or self.joined_parts() else SEEK_BACK_SECONDS:
             decoded = self._decode(self._seek_target(target_pts, seconds))
             first = next(decoded, None)
             if first is not None and first[0] <= target_pts:
@@ -206,7 +210,7 @@ class FrameReader:
 
         That is so if parts were joined, or if `_decode` corrected some of them or only counted frames, because then several
         frames may have one timestamp in the file."""
-        if self.info.has_file_order_timestamps or self.joined_parts().parts:
+        if self.info.has_file_order_timestamps or self.joined_parts():
             return True
         return self.info.frame_ticks > 1 and bool((np.diff(timestamps) == 1).any())
 

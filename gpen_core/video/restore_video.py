@@ -42,8 +42,8 @@ from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_rang
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
-from .torch_frame import reader_for_device
-from .torch_frame_restorer import frame_restorer_type, second_pass_reader
+from .torch_frame import images_for_device
+from .torch_frame_restorer import frame_restorer_type, second_pass_images
 from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest, source_state
@@ -155,7 +155,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     raise_if_faces_missing(run.options.faces, len(analysis.tracks), run.info, run.video)
     if run.region_mask is not None:
         run.region_mask.check_count(analysis.frame_count, run.progress.replay)
-    check_timestamps(run.info, analysis.pts, run.target, run.encoding, folder, run.video.start, run.video.end)
+    check_timestamps(run.reader, analysis.pts, run.target, run.encoding, folder)
     frame_restorer = _frame_restorer(run, analysis, embeddings)
     key = _segments_key(run, analysis, analysis_key) if executor is None or run.options.min_identity > 0 else None
     run.notes += keep_identity(frame_restorer, analysis, run.restorer.models.identity, embeddings, key)
@@ -170,7 +170,7 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
     if run.work_dir.other_runs([analysis_key, store.folder.name]):
         run.notes.append(f"{run.work_dir.folder} has segments of runs with other options. The option restart deletes them.")
     run.work_dir.raise_if_changed(run.info.path, state, content, run.progress)
-    concatenate(store.files, run.info, run.target, run.video.start, run.video.end, run.progress, run.encoding)
+    concatenate(store.files, run.reader, run.target, run.encoding, run.progress)
     result = _build_result(run, analysis, frame_restorer, store, done)
     note = run.work_dir.clear()
     return result if note is None else replace(result, notes=(*result.notes, note))
@@ -300,8 +300,8 @@ def _analyze(run: _Run, inputs: Mapping[str, Any], is_local: bool) -> VideoAnaly
         if people is not None:
             people.save(folder)
     else:
-        reader = reader_for_device(run.reader, run.restorer.detector.device)
-        frames = check_opaque(reader.frames(), run.info, run.encoding)
+        frames = run.reader.frames(make_image=images_for_device(run.restorer.detector.device))
+        frames = check_opaque(frames, run.info, run.encoding)
         args = (run.restorer.detector, run.options, run.video, run.info.rate, run.progress, run.timer)
         result = analyze_video(frames, run.reader, *args, measure=partial(_measure_face, run) if is_local else None)
     result.save(folder)
@@ -320,12 +320,12 @@ def _restore_missing(
     """Restore the missing segments. Adjacent ones run together, so that faces around their borders are restored once."""
     todo, faces = [store.ranges[n] for n in missing], frame_restorer.face_counts(analysis.frame_count)
     events = RestoreProgress(run.progress, faces, todo, run.face_seconds, run.is_analyzed)
-    reader = second_pass_reader(run.reader, frame_restorer)
+    make_image = second_pass_images(frame_restorer)
     for _, group in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
         numbers = [n for _, n in group]
         frame_range = range(store.ranges[numbers[0]].start, store.ranges[numbers[-1]].stop)
         first = max(0, frame_range.start - frame_restorer.preroll)
-        frames = check_opaque(reader.frames(first, analysis.pts), run.info, run.encoding)
+        frames = check_opaque(run.reader.frames(first, analysis.pts, make_image), run.info, run.encoding)
         until = min(analysis.frame_count, frame_range.stop + frame_restorer.filter_radius) - first
         events.begin(frame_range.start)
         with ThreadedPipeline(run.progress.replay) as pipeline:

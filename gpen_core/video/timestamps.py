@@ -19,6 +19,7 @@ from .containers import DISK_FULL, MAX_PACKET_DURATION, av_errors, import_av, op
 from .encoding import IMAGE_SEQUENCE, Encoding, new_stream, segment_pts_offset
 from .mux import concatenate
 from .probe import VideoInfo
+from .reader import FrameReader
 from .writer import SEGMENT_FORMATS
 
 DUMMY_SIZE = 256  # px, of the test frames
@@ -26,24 +27,16 @@ SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4")
 GAP_REPEATS = 3  # repetitions of each distance between frames; short ones may vanish in a coarser clock
 
 
-def check_timestamps(
-    info: VideoInfo,
-    pts: NDArray[np.int64],
-    target: Path,
-    encoding: Encoding,
-    folder: Path,
-    start: float | None = None,
-    end: float | None = None,
-) -> None:
+def check_timestamps(reader: FrameReader, pts: NDArray[np.int64], target: Path, encoding: Encoding, folder: Path) -> None:
     """Write dummy frames with the timestamps `pts` in the way of the output, and read their timestamps back.
 
-    The test files are in `folder` and are deleted again. `start` and `end` as in `concatenate`.
+    `reader`: that of the video. The test files are in `folder` and are deleted again.
     Raises `InputError` if the target's container refuses or changes the timestamps. Examples are .mp4 for frames that are
     hours apart in a fine clock, and .ts, whose clock wraps after a day. Raises `OutputError` if the disk is full. Without
     this check, the error would appear only after all frames are restored, or never."""
     if encoding.encoder == IMAGE_SEQUENCE:
         return
-    times = _condense(pts)
+    info, times = reader.info, _condense(pts)
     suffix = target.suffix.lower()
     longest = max((b - a for a, b in pairwise(times)), default=0)
     first, longest_gap = (float(ticks * info.time_base) for ticks in (times[0], longest))
@@ -59,7 +52,7 @@ def check_timestamps(
 
         def can_hold(other: str) -> bool:
             with _temp_file(folder, other) as path:
-                return _is_kept(segment, info, times, path, encoding, (start, end))
+                return _is_kept(segment, reader, times, path, encoding)
 
         if not can_hold(suffix):
             supported = [one for one in SUGGESTED_SUFFIXES if can_hold(one)]
@@ -106,20 +99,14 @@ def _write_segment(path: Path, info: VideoInfo, times: Sequence[int], encoding: 
     return is_made
 
 
-def _is_kept(
-    segment: Path,
-    info: VideoInfo,
-    times: Sequence[int],
-    path: Path,
-    encoding: Encoding,
-    part: tuple[float | None, float | None],
-) -> bool:
+def _is_kept(segment: Path, reader: FrameReader, times: Sequence[int], path: Path, encoding: Encoding) -> bool:
     """Whether the output keeps the distances to the last timestamp, to a tick of its clock.
 
     The first frame of AVI is ignored, because AVI always shows it at 0."""
+    info = reader.info
     try:
         only_video = replace(encoding, copied_streams=())
-        concatenate([segment], info, path, *part, encoding=only_video, last_ticks=info.frame_ticks)
+        concatenate([segment], reader, path, only_video, last_ticks=info.frame_ticks)
         seconds, tick = _read_seconds(path)
     except _errors() as error:
         _raise_if_disk_full(error, path)

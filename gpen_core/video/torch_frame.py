@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from .ffmpeg_rgb import FrameImages, find_chroma_layout
 from .frame_image import FrameImage, MakeImage, convert_now
 from .planes import ColorSpec, PixelFormat, Planes
 from .probe import VideoInfo
-from .reader import FrameReader
 from .shots import THUMBNAIL_SIZE
 from .threaded_pipeline import ThreadedPipeline
 from .torch_rgb import ChromaLayout, DevicePlanes
@@ -70,13 +69,10 @@ def convert_on_device(frame: Any, info: VideoInfo) -> MakeImage:
     return convert_now if chroma is None else partial(TorchFrameImage, chroma=chroma)
 
 
-def reader_for_device(reader: FrameReader, device: torch.device) -> FrameReader:
-    """Return a reader whose frames are converted to RGB on the device, or the same reader if it cannot do that right.
-
-    Both add to the same notes."""
-    if not device_check.supports_image_ops(device) or not device_check.passes(CONVERSION, device):
-        return reader
-    return replace(reader, make_image=FrameImages(convert_on_device))
+def images_for_device(device: torch.device) -> MakeImage:
+    """Return what makes images that the device converts to RGB, or the CPU if the device cannot do it right."""
+    is_right = device_check.supports_image_ops(device) and device_check.passes(CONVERSION, device)
+    return FrameImages(convert_on_device) if is_right else convert_now
 
 
 @dataclass

@@ -25,13 +25,13 @@ from ..pipeline.torch_resize import downsample
 from ..pipeline.torch_upload import Upload, Uploader
 from .analysis import FrameLike, FrameT
 from .ffmpeg_rgb import FrameImages, convert_parts
-from .frame_image import convert_now
+from .frame_image import MakeImage, convert_now
 from .frame_restorer import FaceSlot, FilteredFace, FrameRestorer, Layer, MaskedFace, RestoredFaces, RestoredFrame
 from .planes import Planes
-from .reader import DecodedFrame, FrameReader
+from .reader import DecodedFrame
 from .temporal_filter import GUIDE_SIZE, TrackFilter
 from .threaded_pipeline import ThreadedPipeline
-from .torch_frame import DeviceFrame, reader_for_device
+from .torch_frame import DeviceFrame, images_for_device
 from .torch_planes import apply_difference
 from .torch_temporal_filter import TorchTrackFilter
 
@@ -46,13 +46,13 @@ def frame_restorer_type(restorer: FaceRestorer, options: RestoreOptions) -> type
     return TorchFrameRestorer if is_on_device and device_check.passes(FILTER, restorer.device) else FrameRestorer
 
 
-def second_pass_reader(reader: FrameReader, frame_restorer: FrameRestorer) -> FrameReader:
-    """Return the reader with which frames are converted to RGB where their faces are restored, and only the parts needed."""
+def second_pass_images(frame_restorer: FrameRestorer) -> MakeImage:
+    """Return what makes images that are converted to RGB where their faces are restored, and only the parts needed."""
     if not frame_restorer.prefers_planes or not frame_restorer.plans:
-        return reader
-    if isinstance(frame_restorer, TorchFrameRestorer):
-        reader = reader_for_device(reader, frame_restorer.plans[0].models.device)
-    return replace(reader, make_image=FrameImages(convert_parts)) if reader.make_image is convert_now else reader
+        return convert_now
+    is_on_device = isinstance(frame_restorer, TorchFrameRestorer)
+    make = images_for_device(frame_restorer.plans[0].models.device) if is_on_device else convert_now
+    return FrameImages(convert_parts) if make is convert_now else make
 
 
 @dataclass(frozen=True, eq=False)

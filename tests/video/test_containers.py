@@ -83,15 +83,17 @@ def test_odd_names_are_names(tmp_path, monkeypatch, video, name):
 
 
 def write_segment(film, path):
-    with SegmentWriter(path, film, resolve_encoding(film, Path("out.mp4"), VideoOptions())) as writer:
+    """Return its encoding."""
+    encoding = resolve_encoding(film, Path("out.mp4"), VideoOptions())
+    with SegmentWriter(path, film, encoding) as writer:
         for frame in FrameReader(film).frames():
             writer.write(frame)
+    return encoding
 
 
 def write(film, path):
     segment = Path("a segment")
-    write_segment(film, segment)
-    concatenate([segment], film, path)
+    concatenate([segment], FrameReader(film), path, write_segment(film, segment))
     segment.unlink()
 
 
@@ -198,8 +200,8 @@ def test_metadata_that_is_not_unicode_keeps_its_bytes(tmp_path):
     path = video_files.write_video(tmp_path / "a.mkv", 5, (32, 32), metadata={"comment": "Caf__"})
     path.write_bytes(path.read_bytes().replace(b"Caf__", b"Caf\xe9_"))
     film = probe(path)
-    write_segment(film, tmp_path / "segment")
-    concatenate([tmp_path / "segment"], film, tmp_path / "b.mkv")
+    encoding = write_segment(film, tmp_path / "segment")
+    concatenate([tmp_path / "segment"], FrameReader(film), tmp_path / "b.mkv", encoding)
     assert b"Caf\xe9_" in (tmp_path / "b.mkv").read_bytes()
 
 

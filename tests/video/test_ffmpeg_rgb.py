@@ -87,9 +87,7 @@ def test_interlaced_frames(tmp_path):
     flags = {"flags": "+ildct+ilme", "x264-params": "tff=1"}
     path = video_files.write_video(tmp_path / "film.mkv", 2, (96, 80), "libx264", options=flags)
     reader = FrameReader(probe(path), interlaced="keep")
-    for one, other in zip(
-        reader.frames(), FrameReader(probe(path), interlaced="keep", make_image=FrameImages(convert_parts)).frames()
-    ):
+    for one, other in zip(reader.frames(), reader.frames(make_image=FrameImages(convert_parts))):
         assert np.array_equal(other.image.part(PARTS[1]).pixels, one.image.pixels[PARTS[1].slices])
 
 

@@ -43,7 +43,7 @@ def through(tmp_path, source, target, codec="auto", start=None, end=None, length
             for frame in frames[first : first + length]:
                 writer.write(frame)
     more = {} if progress is None else {"progress": progress}
-    concatenate(segments, film, target, start, end, encoding=encoding, **more)
+    concatenate(segments, FrameReader(film, start, end), target, encoding, **more)
     return frames, list(FrameReader(probe(target)).frames())
 
 
@@ -529,12 +529,12 @@ def test_segments_out_of_order_are_refused(tmp_path):
             for frame in part:
                 writer.write(frame)
     with pytest.raises(InputError, match="does not follow"):
-        concatenate(paths[::-1], film, tmp_path / "o.mp4", encoding=encoding)
+        concatenate(paths[::-1], FrameReader(film), tmp_path / "o.mp4", encoding)
     with pytest.raises(InputError, match="no segment"):
-        concatenate([], film, tmp_path / "o.mp4", encoding=encoding)
+        concatenate([], FrameReader(film), tmp_path / "o.mp4", encoding)
     paths[1].write_bytes(b"broken")
     with pytest.raises(InputError, match=r"2\.nut cannot be read"):
-        concatenate(paths, film, tmp_path / "o.mp4", encoding=encoding)
+        concatenate(paths, FrameReader(film), tmp_path / "o.mp4", encoding)
     assert not (tmp_path / "o.mp4").exists()
 
 
@@ -555,11 +555,11 @@ def test_a_disk_that_fills_leaves_the_output_as_it_was(tmp_path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         with pytest.raises(OutputError, match=r"o\.mkv cannot be written: File too large"):
-            concatenate([tmp_path / "s.nut"], film, target, encoding=encoding)
+            concatenate([tmp_path / "s.nut"], FrameReader(film), target, encoding)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert target.read_bytes() == b"before" and [path.name for path in target.parent.iterdir()] == ["o.mkv"]
-    concatenate([tmp_path / "s.nut"], film, target, encoding=encoding)
+    concatenate([tmp_path / "s.nut"], FrameReader(film), target, encoding)
     assert probe(target).frame_count == 30
 
 
@@ -601,7 +601,7 @@ def test_frames_go_to_a_folder(tmp_path):
         with SegmentWriter(segments[-1], film, encoding) as writer:
             for frame in list(FrameReader(film).frames())[part]:
                 writer.write(frame)
-    concatenate(segments, film, target, encoding=encoding)
+    concatenate(segments, FrameReader(film), target, encoding)
     assert sorted(path.name for path in target.iterdir()) == [f"{n}.png" for n in range(5)]
     assert all((target / f"{n}.png").read_bytes() == (source / f"{n}.png").read_bytes() for n in range(5))
 

@@ -22,6 +22,7 @@ from gpen_core import (
     restore_sequence,
     restore_video,
 )
+from gpen_core.video import containers
 from gpen_core.video.analysis import VideoAnalysis
 from gpen_core.video.preview import preview
 from gpen_core.video.preview_clip import preview_clip
@@ -245,6 +246,15 @@ def test_a_folder_of_images_and_back(tmp_path):
     before, after = (np.asarray(Image.open(tmp_path / where / "frame 7.png"), float) for where in ("in", "out"))
     assert np.abs(255 - before - after)[88:104, 112:128].mean() < 4 and np.array_equal(before[:8], after[:8])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_joints_of_recordings_are_searched_once(monkeypatch, tmp_path):
+    """The search reads the whole file. The second pass and the sound need its result."""
+    source, opened = video_files.write_video(tmp_path / "a.ts", 12, SIZE, sound="mp2"), []
+    open_input = containers.open_input
+    monkeypatch.setattr("gpen_core.video.reader.open_input", lambda path: opened.append(path) or open_input(path))
+    restore_video(source, tmp_path / "out.ts", restorer()[0], RestoreOptions(mask_type="feather"))
+    assert opened == [source] * 3  # for each pass and the search
 
 
 def test_a_mask_limits_what_is_restored(film, tmp_path):

@@ -57,7 +57,7 @@ def test_usual_timestamps_pass(film, tmp_path, suffix, codec):
     target = tmp_path / f"out{suffix}"
     encoding = resolve_encoding(film, target, VideoOptions(codec=codec))
     pts = np.cumsum(np.random.default_rng(0).integers(1280, 5120, 50))  # 20 to 80 ms
-    check_timestamps(film, pts, target, encoding, tmp_path)
+    check_timestamps(video_files.FrameReader(film), pts, target, encoding, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
 
 
@@ -76,7 +76,7 @@ def test_an_output_that_fails_at_the_end_is_not_blamed_on_the_disk(film, tmp_pat
     with pytest.raises(
         OutputError, match=r"cannot be written.*The finished segments are kept; choose another folder.*\.mkv"
     ):
-        concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+        concatenate([tmp_path / "segment"], video_files.FrameReader(film), target, encoding)
 
 
 def test_a_full_disk_at_the_end_does_not_lose_the_segments(film, tmp_path):
@@ -87,7 +87,7 @@ def test_a_full_disk_at_the_end_does_not_lose_the_segments(film, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OutputError, match=r"No space left on device\. The finished segments are kept; free some space"):
-        concatenate([tmp_path / "segment"], film, target, progress=full, encoding=encoding)
+        concatenate([tmp_path / "segment"], video_files.FrameReader(film), target, encoding, full)
 
 
 def test_a_full_disk_is_not_blamed_on_the_timestamps(film, tmp_path, monkeypatch):
@@ -97,7 +97,7 @@ def test_a_full_disk_is_not_blamed_on_the_timestamps(film, tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     encoding = resolve_encoding(film, tmp_path / "out.mkv", VideoOptions())
     with pytest.raises(OutputError, match=r"because the disk is full\. Free some space and run again"):
-        check_timestamps(film, np.array([0, 40, 80, 120]), tmp_path / "out.mkv", encoding, tmp_path)
+        check_timestamps(video_files.FrameReader(film), np.array([0, 40, 80, 120]), tmp_path / "out.mkv", encoding, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["film.nut"]
 
 
@@ -107,7 +107,7 @@ def test_a_clock_that_starts_again_after_a_day_is_refused(film, tmp_path, suffix
     encoding = resolve_encoding(film, tmp_path / f"o{suffix}", VideoOptions(codec="h264"))
     pts = np.array([0, 40, 80, DAY, DAY + 40]) * round(1 / film.time_base) // 1000
     with pytest.raises(InputError, match=rf"which a {suffix} file cannot hold .*Write a \.mkv file"):
-        check_timestamps(film, pts, tmp_path / f"o{suffix}", encoding, tmp_path)
+        check_timestamps(video_files.FrameReader(film), pts, tmp_path / f"o{suffix}", encoding, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".flv", ".mp4"])
@@ -117,11 +117,11 @@ def test_a_clock_that_starts_late_is_no_reason_to_refuse(tmp_path, suffix):
     film = probe(video_files.write_video(tmp_path / "a.nut", 6, times=times, base=Fraction(1, 90_000)))
     target = tmp_path / f"o{suffix}"
     encoding = resolve_encoding(film, target, VideoOptions(codec="h264"))
-    check_timestamps(film, np.array(times), target, encoding, tmp_path)
+    check_timestamps(video_files.FrameReader(film), np.array(times), target, encoding, tmp_path)
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in video_files.FrameReader(film).frames():
             writer.write(frame)
-    concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+    concatenate([tmp_path / "segment"], video_files.FrameReader(film), target, encoding)
     seconds = [frame.seconds for frame in video_files.FrameReader(probe(target)).frames()]
     assert seconds == pytest.approx([n * 0.04 for n in range(6)], abs=0.0011) and probe(target).clock_start < 2
 
@@ -134,11 +134,11 @@ def test_mxf_is_written_whole(tmp_path, codec):
     film, target = probe(source), tmp_path / "o.mxf"
     encoding = resolve_encoding(film, target, VideoOptions(codec=codec))
     frames_ = list(video_files.FrameReader(film).frames())
-    check_timestamps(film, np.array([frame.pts for frame in frames_]), target, encoding, tmp_path)
+    check_timestamps(video_files.FrameReader(film), np.array([frame.pts for frame in frames_]), target, encoding, tmp_path)
     with SegmentWriter(tmp_path / "segment", film, encoding) as writer:
         for frame in frames_:
             writer.write(frame)
-    concatenate([tmp_path / "segment"], film, target, encoding=encoding)
+    concatenate([tmp_path / "segment"], video_files.FrameReader(film), target, encoding)
     after = list(video_files.FrameReader(probe(target)).frames())
     assert [frame.seconds for frame in after] == pytest.approx([n / 25 for n in range(140)])
     assert all(video_files.psnr(a.image.pixels, b.image.pixels) > 30 for a, b in zip(frames_, after))

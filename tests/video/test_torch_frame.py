@@ -27,7 +27,7 @@ from gpen_core.video.people import find_people
 from gpen_core.video.planes import ColorSpec, PixelFormat, Planes
 from gpen_core.video.probe import probe
 from gpen_core.video.reader import FrameReader
-from gpen_core.video.torch_frame import DeviceFrame, TorchFrameImage, reader_for_device
+from gpen_core.video.torch_frame import DeviceFrame, TorchFrameImage, images_for_device
 from gpen_core.video.torch_rgb import ChromaLayout, DevicePlanes
 
 CPU = torch.device("cpu")
@@ -60,9 +60,9 @@ def calls(monkeypatch, *what):
 
 def analyze(source, detector, device):
     info = probe(source)
-    reader = reader_for_device(FrameReader(info), torch.device(device))
+    reader = FrameReader(info)
     args = (RestoreOptions(), VideoOptions(), 25.0, ReplayableProgress(no_progress), StageTimer({}))
-    return analyze_video(reader.frames(), reader, detector, *args)
+    return analyze_video(reader.frames(make_image=images_for_device(torch.device(device))), reader, detector, *args)
 
 
 def analyze_both(monkeypatch, source, detector, device="cpu", other=None):
@@ -134,8 +134,8 @@ def test_people_are_found_there_too(monkeypatch, film):
 
 def test_uploads_do_not_outlive_the_detection(monkeypatch, film):
     use_torch_compositor(monkeypatch)
-    reader = reader_for_device(FrameReader(probe(film())), CPU)
-    frames = list(reader.frames())
+    reader = FrameReader(probe(film()))
+    frames = list(reader.frames(make_image=images_for_device(CPU)))
     args = (RestoreOptions(), VideoOptions(), 25.0, ReplayableProgress(no_progress), StageTimer({}))
     analyze_video(iter(frames), reader, FakeDetector([FACE]), *args)
     assert all(isinstance(frame.image, TorchFrameImage) and not frame.image.is_uploaded for frame in frames)
@@ -201,26 +201,18 @@ def test_an_unknown_conversion_is_left_to_the_cpu(monkeypatch, caplog):
     assert "converts the frames of a.mkv" in caplog.text
 
 
-def test_a_device_that_converts_wrong_gets_rgb(monkeypatch, film, caplog):
+def test_a_device_that_converts_wrong_gets_rgb(monkeypatch, caplog):
     use_torch_compositor(monkeypatch)
     wrong = replace(torch_frame.CONVERSION, expected=lambda: torch_frame.CONVERSION.run(CPU) + 0.01)
     monkeypatch.setattr(torch_frame, "CONVERSION", wrong)
-    reader = FrameReader(probe(film()))
-    assert reader_for_device(reader, CPU) is reader
+    assert images_for_device(CPU) is frame_image.convert_now
     assert "Using the CPU instead of cpu to convert the frames of videos to RGB" in caplog.text
-
-
-def test_notes_of_both_readers_are_the_same(monkeypatch, film):
-    use_torch_compositor(monkeypatch)
-    reader = FrameReader(probe(film()))
-    other = reader_for_device(reader, CPU)
-    assert other is not reader and other.notes is reader.notes
 
 
 def test_the_image_is_that_of_the_reader(monkeypatch, film):
     use_torch_compositor(monkeypatch)
     reader = FrameReader(probe(film("yuv420p10le")))
-    for one, other in zip(reader.frames(), reader_for_device(reader, CPU).frames()):
+    for one, other in zip(reader.frames(), reader.frames(make_image=images_for_device(CPU))):
         image = other.image
         assert isinstance(image, TorchFrameImage) and not image.is_converted
         assert (image.size, image.dtype, image.max_value) == (one.image.size, one.image.dtype, one.image.max_value)
@@ -248,7 +240,7 @@ def test_rgb_of_decoded_frames(monkeypatch, tmp_path, kind, interlaced):
     use_torch_compositor(monkeypatch)
     info = probe(video_files.write_video(tmp_path / "film.mkv", 3, SIZE, **{"codec": "libx264", **DECODED[kind]}))
     reader = FrameReader(info, interlaced=interlaced)
-    for one, other in zip(reader.frames(), reader_for_device(reader, CPU).frames(), strict=True):
+    for one, other in zip(reader.frames(), reader.frames(make_image=images_for_device(CPU)), strict=True):
         if kind == "h264, interlaced" and interlaced == "keep" and not isinstance(other.image, TorchFrameImage):
             assert np.array_equal(one.image.pixels, other.image.pixels)  # FFmpeg 8 converts the fields one by one
             continue
