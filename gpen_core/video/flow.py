@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -61,6 +61,10 @@ class FlowMatch:
     """[G, G, 2]: the point at (x, y) in the first crop is at (x, y) + flow in the second."""
     confidence: FloatImage
     """[G, G] in [0, 1]: whether both show the same there; 0 where they differ."""
+
+    @cached_property
+    def mean_confidence(self) -> float:
+        return float(self.confidence.mean())
 
 
 def prepare(crop: FloatImage) -> FlowInput:

@@ -20,7 +20,6 @@ from ..faces.identity import PersonMatch, StrengthTrial
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData
 from ..options import RestoreOptions, VideoOptions
-from ..pipeline.gpen_runner import FaceOutput
 from ..pipeline.restorer import FaceRestorer
 from ..progress import Progress, StageTimer
 from .analysis import FrameLike, FrameT, VideoAnalysis
@@ -246,7 +245,9 @@ class FrameRestorer:
                 by_size.setdefault(slot.plan.size, []).append((n, slot))
         restored = [RestoredFaces(frame) for frame, _ in group]
         for items in by_size.values():
-            for output in self._network_outputs(items, pipeline):
+            run_batches = items[0][1].plan.network.run_batches
+            check = pipeline.raise_if_stopped
+            for output in run_batches(items, lambda item: item[1].crop(), self.timer, self.max_memory, check):
                 n, slot = output.item
                 if output.note is not None:
                     restored[n].notes.append(f"face {slot.plan.track.number}: {output.note}")
@@ -254,15 +255,6 @@ class FrameRestorer:
                     with self.timer.stage("mask"):
                         restored[n].faces.append(self._mask_face(slot, output.crop, output.restored))
         yield from restored
-
-    def _network_outputs(
-        self, items: Sequence[tuple[int, FaceSlot]], pipeline: ThreadedPipeline
-    ) -> Iterator[FaceOutput[tuple[int, FaceSlot], Any]]:
-        """Run the network on faces that all use the same one."""
-        network = items[0][1].plan.network
-        return network.run_batches(
-            items, lambda item: item[1].crop(), self.timer, self.max_memory, pipeline.raise_if_stopped
-        )
 
     def _mask_face(self, slot: FaceSlot, crop: Layer, restored: Layer) -> MaskedFace:
         plan = slot.plan
@@ -297,7 +289,9 @@ class FrameRestorer:
             number = one.frame.number
             with self.timer.stage("smooth"):
                 for face in one.faces:
-                    self._filter_for(face).add(number, self._flow_guide(face.crop), face.layers)
+                    if face.number not in self.filters:
+                        self.filters[face.number] = self._new_filter()
+                    self.filters[face.number].add(number, self._flow_guide(face.crop), face.layers)
                     face.layers.clear()  # while the frame waits, they would need as much memory as the filter
                 collect(number)
             waiting.append(one)
@@ -307,11 +301,6 @@ class FrameRestorer:
             collect(math.inf)
         while waiting:
             yield finish(waiting.popleft())
-
-    def _filter_for(self, face: MaskedFace) -> TrackFilter:
-        if face.number not in self.filters:
-            self.filters[face.number] = self._new_filter()
-        return self.filters[face.number]
 
     def _new_filter(self) -> TrackFilter:
         return TrackFilter(self.temporal_smoothing, self.filter_radius)

@@ -10,6 +10,13 @@ from typing import Any
 from .containers import side_data
 
 Point = tuple[Fraction, Fraction]
+ENCODER_PARAMETERS: dict[str, tuple[str, str, str, int | None, int | None]] = {
+    "libx265": ("x265-params", "master-display", "max-cll", 50000, 10000),
+    "libx264": ("x264-params", "mastering-display", "cll", 50000, 10000),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light", None, None),
+}
+"""By encoder: FFmpeg's option, the names of display and light levels in it, and its steps per 1 of chromaticity and per
+cd/m2; None for decimals."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +30,9 @@ class Mastering:
 
     def encoder_options(self, encoder: str) -> dict[str, str]:
         """Return an encoder's options for the metadata; none if the encoder has no such options."""
-        if encoder == "libx265":
-            return _as_option("x265-params", self._format_fields("master-display", "max-cll", 50000, 10000))
-        if encoder == "libx264":
-            return _as_option("x264-params", self._format_fields("mastering-display", "cll", 50000, 10000))
-        if encoder == "libsvtav1":
-            return _as_option("svtav1-params", self._format_fields("mastering-display", "content-light", None, None))
-        return {}
-
-    def _format_fields(
-        self, display: str, light: str, chromaticity_units: int | None, luminance_units: int | None
-    ) -> list[str]:
+        if encoder not in ENCODER_PARAMETERS:
+            return {}
+        option, display, light, chromaticity_units, luminance_units = ENCODER_PARAMETERS[encoder]
         formatted = []
         if self.display is not None:
             red, green, blue, white, levels = self.display
@@ -43,7 +42,7 @@ class Mastering:
             formatted.append(f"{display}=" + "".join(f"{name}({_format_pair(pair, units)})" for name, pair, units in named))
         if self.light is not None:
             formatted.append(f"{light}={self.light[0]},{self.light[1]}")
-        return formatted
+        return {option: ":".join(formatted)} if formatted else {}
 
 
 NO_MASTERING = Mastering()
@@ -51,10 +50,6 @@ NO_MASTERING = Mastering()
 
 def _format_pair(pair: Point, units: int | None) -> str:
     return ",".join(f"{float(one):.4f}" if units is None else str(round(one * units)) for one in pair)
-
-
-def _as_option(option: str, values: list[str]) -> dict[str, str]:
-    return {option: ":".join(values)} if values else {}
 
 
 def read_mastering(frame: Any) -> Mastering:

@@ -138,7 +138,7 @@ class TrackFilter:
         steps = range(other, number)
         if len(steps) < 2 or any(step not in frames for step in steps):
             return None
-        if any(self._mean_confidence(frames[step].matches[step + 1]) < MIN_CHAINED for step in steps):
+        if any(frames[step].matches[step + 1].mean_confidence < MIN_CHAINED for step in steps):
             return None
         middle = frames[other + 1]
         first = (frames[number].matches[middle.number], frames[other].matches[middle.number])
@@ -155,17 +155,14 @@ class TrackFilter:
     ) -> tuple[FlowMatch, FlowMatch]:
         return match(one, other, guess)
 
-    def _mean_confidence(self, found: FlowMatch) -> float:
-        return float(found.confidence.mean())
-
     def _chain(self, first: Sequence[FlowMatch], second: Sequence[FlowMatch]) -> tuple[FloatImage, FloatImage]:
         """Return the flows of two matches, each followed by one of the second two."""
         forward, backward = (chain(one.flow, other.flow) for one, other in zip(first, second))
         return forward, backward
 
     def _weight(self, distance: int) -> float:
-        """Return the weight of a neighbor that is so many frames away and matches."""
-        return self.amount * _temporal_weight(distance, self.radius)
+        """Return the weight of a neighbor that is so many frames away and matches: a Gaussian, 0.25 at the window's end."""
+        return self.amount * float(0.25 ** ((distance / self.radius) ** 2))
 
     def _filter_layer(self, frame: _WindowFrame, index: int) -> FloatImage:
         layer = frame.layers[index]
@@ -192,11 +189,6 @@ class TrackFilter:
             for sums, now, before in zip((done.flicker_before, done.flicker_after), both, self._last[1]):
                 sums.compare(now, before, frame.matches[self._last[0]])
         self._last = (frame.number, both)
-
-
-def _temporal_weight(distance: int, radius: int) -> float:
-    """Return a Gaussian that is 0.25 at the window's end."""
-    return float(0.25 ** ((distance / radius) ** 2))
 
 
 def _downscale(layer: FloatImage, size: tuple[int, ...]) -> FloatImage:

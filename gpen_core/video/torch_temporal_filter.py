@@ -30,9 +30,6 @@ class TorchTrackFilter(TrackFilter):
     def _match(self, one: Any, other: Any, guess: Any) -> Any:
         return match(one, other, guess)
 
-    def _mean_confidence(self, found: Any) -> float:
-        return float(found.mean_confidence)
-
     def _chain(self, first: Sequence[Any], second: Sequence[Any]) -> Any:
         return chain(_flows(first), _flows(second))
 
