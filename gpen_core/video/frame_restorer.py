@@ -245,9 +245,8 @@ class FrameRestorer:
                 by_size.setdefault(slot.plan.size, []).append((n, slot))
         restored = [RestoredFaces(frame) for frame, _ in group]
         for items in by_size.values():
-            run_batches = items[0][1].plan.network.run_batches
-            check = pipeline.raise_if_stopped
-            for output in run_batches(items, lambda item: item[1].crop(), self.timer, self.max_memory, check):
+            args = (items, lambda item: item[1].crop(), self.timer, self.max_memory, pipeline.raise_if_stopped)
+            for output in items[0][1].plan.network.run_batches(*args):  # no name may keep the network in memory
                 n, slot = output.item
                 if output.note is not None:
                     restored[n].notes.append(f"face {slot.plan.track.number}: {output.note}")

@@ -62,8 +62,8 @@ def preview_clip(
     """Restore a piece of this many seconds, and write it into `target` with the original to its left. Return its frames.
 
     The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
-    run. Sound and the other streams of the piece are copied. `on_note` is called with a note if face numbers count other
-    people than in a whole run. Other arguments and errors are those of `restore_video`."""
+    run. Sound and the other streams of the piece are copied. `on_note` is called with notes on references, and if face
+    numbers count other people than in a whole run. Other arguments and errors are those of `restore_video`."""
     restorer.require_restoration("videos")
     source, target, options = local_path(source), local_path(target, OutputError), options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
@@ -81,7 +81,9 @@ def preview_clip(
     analysis = analyze_frames(reader.frames(), restorer.detector, options, info.rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, _ = join_people(analysis, identity, part, embeddings)
-    matches = match_people(analysis.tracks, identity, options, embeddings)
+    matches, notes = match_people(analysis.tracks, identity, options, embeddings)
+    for note in notes:
+        on_note(note)
     raise_if_faces_missing(options.faces, len(analysis.tracks), info, part)
     if not isinstance(base_selection(options.faces), str) and part.start != (video.start or 0.0):
         on_note(f"The numbers of faces count only the people from {part.start:.2f} s on. In the whole run, they may differ.")

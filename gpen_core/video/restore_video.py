@@ -12,7 +12,6 @@ from typing import Any
 
 from ..errors import DeviceError, InputError, OutputError, oom_context
 from ..faces.face import Face
-from ..faces.select import person_notes
 from ..files.path_checks import AnyPath, local_path
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
@@ -177,9 +176,8 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
 
 
 def _frame_restorer(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> FrameRestorer:
-    matches = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
-    if matches is not None:
-        run.notes += person_notes(list(matches.values()), is_image=False)
+    matches, notes = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
+    run.notes += notes
     args = (run.info.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
     ranges = FrameRanges.from_options(run.video, run.info, analysis)
     restorer_type = frame_restorer_type(run.restorer, run.options)

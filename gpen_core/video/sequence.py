@@ -103,11 +103,11 @@ def restore_sequence(
         restorer.read_references(options, progress_replay)
         embeddings = EmbeddingSource(frames_from, progress_replay)
         analysis, notes = join_people(analysis, identity, video, embeddings)
-        matches = match_people(analysis.tracks, identity, options, embeddings)
+        matches, person_notes = match_people(analysis.tracks, identity, options, embeddings)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
         args = (rate, progress_replay, mask, max_memory, None, matches)
         frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, restorer, options, video, *args)
-        for note in [*notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]:
+        for note in [*notes, *person_notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]:
             on_note(note)
         events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
         events.begin(0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces.identity import Embedding, FaceEmbedder, PersonMatch, embed_with_weight, mean_embedding
+from ..faces.select import person_notes
 from ..options import RestoreOptions
 from ..pipeline.identity_models import IdentityModels
 from ..pipeline.people import People
@@ -64,12 +65,15 @@ def match_people(
     identity: IdentityModels,
     options: RestoreOptions,
     source: EmbeddingSource,
-) -> dict[int, PersonMatch | None] | None:
-    """Return which person of the options each track is, see `match_tracks`, or None if the options have no references.
+) -> tuple[dict[int, PersonMatch | None] | None, list[str]]:
+    """Return which person of the options each track is, see `match_tracks`, and notes; None if there are no references.
 
     Raises the errors of `IdentityModels.people`."""
     people = identity.people(options, source.progress)
-    return None if people is None else match_tracks(tracks, source.embed(tracks, people.embedder), people)
+    if people is None:
+        return None, []
+    matches = match_tracks(tracks, source.embed(tracks, people.embedder), people)
+    return matches, person_notes(list(matches.values()), is_image=False)
 
 
 @dataclass(eq=False)

@@ -109,6 +109,15 @@ def test_a_photo_of_nobody_in_the_film_restores_nothing_and_says_so(tmp_path, fi
     assert any(note.startswith(f"no face is like {tmp_path / 'cara.png'}: the closest is face ") for note in result.notes)
 
 
+def test_consecutive_images_and_a_preview_say_so_too(tmp_path, abab, film):
+    options, notes = save(tmp_path / "cara.png", people.CARA), {"images": [], "preview": []}
+    assert not any(is_restored(restore_sequence(restorer(), abab, options, on_note=notes["images"].append)))
+    video = VideoOptions(start=0, codec="ffv1")
+    preview_clip(film, tmp_path / "preview.mkv", 10, restorer(), options, video, on_note=notes["preview"].append)
+    for found in notes.values():
+        assert any(note.startswith(f"no face is like {tmp_path / 'cara.png'}: the closest is face ") for note in found)
+
+
 def test_the_best_frames_are_spread_over_the_track():
     count = 100
     boxes = np.tile([0.0, 0.0, 40.0, 40.0], (count, 1))
