@@ -38,6 +38,8 @@ INPUT_SUFFIXES = {
 """Format by file suffix, whether or not this installation can read it (see `missing_reader`)."""
 OUTPUT_FORMATS = tuple(dict.fromkeys(OUTPUT_SUFFIXES.values()))
 INPUT_FORMATS = tuple(dict.fromkeys(INPUT_SUFFIXES.values()))
+ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")
+"""Formats whose animations are videos."""
 LABELS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 """Display names that differ from the format's name."""
 FALLBACK_FORMAT = "PNG"

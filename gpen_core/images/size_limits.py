@@ -54,8 +54,7 @@ def check_image(image: Image.Image, source: bytes) -> None:
 
 
 def _animation_message(format_name: str) -> str:
-    # The first video that FFmpeg gives of an AVIF sequence is its still image. HEIC sequences were not tried.
-    first = "" if format_name == "GIF" else "save it as GIF or MP4, then "
+    first = "save it as GIF or MP4, then " if format_name == "HEIF" else ""  # HEIC sequences were not tried
     return (
         f"the {label(format_name)} is animated. To restore all frames, {first}run `gpen video IN -o OUT.mp4`; "
         "to restore one frame, save it to its own file."

@@ -50,6 +50,8 @@ INPUT_FORMATS = (
     "flv",
     "asf",
     "gif",
+    "apng",
+    "webp_anim",  # of FFmpeg 9
     "ogg",
     "mxf",
     "nut",
@@ -74,7 +76,7 @@ SIGNATURES = {
     b"BM": "an image",
     b"II*\x00": "an image",
     b"MM\x00*": "an image",
-    b"RIFF": "an image or an audio file",  # AVI is also RIFF, but FFmpeg reads it
+    b"RIFF": "an image or an audio file",  # AVI and animated WebP are also RIFF, but FFmpeg reads them
 }
 """The first bytes of files that are refused, with a description for the error."""
 OPEN_TIMEOUT = 60.0  # seconds to read a header
@@ -201,16 +203,38 @@ def _open_container(path: Path, file: BinaryIO) -> Any:
         )
     except av_errors() as error:
         if getattr(error, "errno", None) == errno.EINVAL:
-            raise InputError(
-                f"{path} is {_describe_content(file)}, not a supported video ({', '.join(INPUT_FORMATS)}). "
-                "Name the video itself, or a folder of frames."
-            ) from error
+            if not supports_animated_webp() and _is_animated_webp(file):
+                raise InputError(
+                    f"{path} is an animated WebP, which needs PyAV 19 (this is {import_av().__version__}). Run pip install -U "
+                    "av with Python 3.12 or later, or save it as GIF or MP4 first."
+                ) from error
+            raise InputError(not_a_video_message(path, _describe_content(file))) from error
         if isinstance(error, import_av().error.ExitError):
             raise InputError(f"{path} cannot be read: reading its header took more than {OPEN_TIMEOUT:g} s.") from error
         raise InputError(
             f"{path} cannot be read as a video ({error_reason(error)}). It may be cut off: copy it again, or repair it with "
             "the program that recorded it."
         ) from error
+
+
+def not_a_video_message(path: Path, content: str) -> str:
+    """Return the error message for a file that is not a video. `content`: what it is."""
+    return (
+        f"{path} is {content}, not a supported video ({', '.join(INPUT_FORMATS)}). Name the video itself, or a folder of "
+        "frames."
+    )
+
+
+def supports_animated_webp() -> bool:
+    """Whether this version of PyAV reads animated WebP."""
+    return "webp_anim" in import_av().formats_available
+
+
+def _is_animated_webp(file: BinaryIO) -> bool:
+    """Whether the header says so (RFC 9649, 2.7.1)."""
+    file.seek(0)
+    head = file.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
 
 
 def _describe_content(file: BinaryIO) -> str:

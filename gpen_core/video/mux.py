@@ -33,10 +33,11 @@ from .containers import (
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
 from .joined_parts import JoinedParts
-from .probe import VideoInfo, is_cover
+from .probe import VideoInfo
 from .reader import FrameReader
 from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base, stream_tags
 from .subtitles import add_srt_stream, becomes_srt, to_srt
+from .video_stream import is_cover
 
 log = logging.getLogger(__name__)
 

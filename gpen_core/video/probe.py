@@ -15,10 +15,11 @@ from ..files.path_checks import is_folder
 from ..images import codecs, formats
 from ..images.image import ImageData
 from ..optional_packages import version_guard
-from .containers import AV_TIME_BASE, av_errors, error_reason, import_av, open_input, side_data, to_fraction, to_valid_utf8
+from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_data, to_fraction, to_valid_utf8
 from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
 from .planes import BT709, LIMITED, OTHER_COLORS, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
+from .video_stream import is_cover, select_stream, stream_kind
 
 STREAM_FORMATS = ("mpegts", "mpeg")
 DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
@@ -167,8 +168,7 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
     if fps is not None:
         raise OptionsError(f"{path} has its own frame rate. Set a frame rate only for a folder of images.")
     with open_input(path) as container:
-        stream = _video_stream(path, container)
-        _raise_if_hidden_alpha(path, stream)
+        stream = select_stream(path, container)
         raise_if_too_large(path, (stream.codec_context.width, stream.codec_context.height), max_memory)
         info = _video_info(path, container, stream, *_first_frame(path, container, stream))
     if info.colors.matrix in OTHER_COLORS and not info.format.startswith("gbr"):
@@ -177,30 +177,6 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
             f"{path} has {colors} colors, which are not supported. Convert the video to BT.709 or BT.2020 first."
         )
     return info
-
-
-def _video_stream(path: Path, container: Any) -> Any:
-    streams = [one for one in container.streams.video if not is_cover(one)]
-    if not streams:
-        kinds = ", ".join(dict.fromkeys(map(_stream_kind, container.streams))) or "nothing"
-        raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
-    if streams[0].codec_context is None:
-        raise InputError(f"{path}: PyAV has no decoder for its video stream. Convert the video to H.264 first.")
-    return streams[0]
-
-
-def is_cover(stream: Any) -> bool:
-    """Whether a video stream is a cover image."""
-    return isinstance(stream, import_av().VideoStream) and bool(stream.disposition.value & 0x400)  # ATTACHED_PIC
-
-
-def _raise_if_hidden_alpha(path: Path, stream: Any) -> None:
-    """Raise `InputError` for VP8 and VP9 in WebM with alpha, which FFmpeg's decoder ignores."""
-    if stream.metadata.get("alpha_mode") == "1":
-        raise InputError(
-            f"{path} has an alpha channel that cannot be read (WebM's alpha_mode) and would be lost. Convert the video to "
-            "ProRes 4444 or ffv1 first."
-        )
 
 
 def _first_frame(path: Path, container: Any, stream: Any) -> tuple[Any, int]:
@@ -307,15 +283,10 @@ def _color_spec(context: Any, frame: Any) -> ColorSpec:
     return ColorSpec(range_, int(context.colorspace), int(context.color_primaries), int(context.color_trc))
 
 
-def _stream_kind(stream: Any) -> str:
-    is_unknown = type(stream) is import_av().stream.Stream  # PyAV 14 crashes if it is asked for the type
-    return "unknown" if is_unknown else stream.type or "data"
-
-
 def _stream_info(stream: Any) -> StreamInfo:
     context = stream.codec_context  # whose own name is the decoder's: dca for dts, pgssub for hdmv_pgs_subtitle
     name = context.codec.canonical_name if context is not None else getattr(stream, "name", None)
-    kind = _stream_kind(stream)
+    kind = stream_kind(stream)
     if kind == "data" and "timecode" in stream.metadata:
         name = "tmcd"
     language = None if stream.language is None else to_valid_utf8(stream.language)

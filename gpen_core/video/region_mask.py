@@ -187,7 +187,7 @@ def is_still(path: Path) -> bool:
     suffix = path.suffix.lower()
     if is_folder(path) or suffix not in formats.INPUT_SUFFIXES:
         return False
-    if suffix != ".gif":
+    if formats.INPUT_SUFFIXES[suffix] not in formats.ANIMATED_FORMATS:
         return True
     with open_image(path) as (file, _), formats.open_header(file) as image:
         return not formats.is_animated(image)

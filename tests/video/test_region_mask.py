@@ -106,10 +106,11 @@ def test_an_image_is_one_mask_for_all_frames(film, tmp_path):
         assert all(left >= 97 and right <= 122 for left, right in columns)
 
 
-def test_an_animated_gif_is_a_mask_for_each_frame(film, tmp_path):
+@pytest.mark.parametrize("name", ["mask.gif", "mask.png"])
+def test_an_animation_is_a_mask_for_each_frame(film, tmp_path, name):
     images = [Image.fromarray(one) for one in masks()]
-    images[0].save(tmp_path / "mask.gif", save_all=True, append_images=images[1:], duration=40)
-    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=tmp_path / "mask.gif")
+    images[0].save(tmp_path / name, save_all=True, append_images=images[1:], duration=40)
+    restore_video(film, tmp_path / "out.mkv", restorer()[0], None, EXACT, region_mask=tmp_path / name)
     assert_masked(read_frames(film), read_frames(tmp_path / "out.mkv"))
 
 
