@@ -37,6 +37,6 @@ def _message(info: VideoInfo, encoding: Encoding, seconds: float) -> str:
     is_first_without = info.is_folder and not info.layout.has_alpha
     return (
         f"{info.path}: the frame at {seconds:.3f} s is not opaque, but {encoding.encoder} ({encoding.format}) does not keep "
-        "alpha. Write a .mov with the codec prores, a .mkv with the codec ffv1, or a folder of frames."
+        "alpha. Write a .mov with the codec prores, a .webm with vp9, a .mkv with ffv1, or a folder of frames."
         + (" A video also needs a first frame with an alpha channel, which decides for all." if is_first_without else "")
     )

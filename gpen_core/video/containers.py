@@ -205,8 +205,8 @@ def _open_container(path: Path, file: BinaryIO) -> Any:
         if getattr(error, "errno", None) == errno.EINVAL:
             if not supports_animated_webp() and _is_animated_webp(file):
                 raise InputError(
-                    f"{path} is an animated WebP, which needs PyAV 19 (this is {import_av().__version__}). Run pip install -U "
-                    "av with Python 3.12 or later, or save it as GIF or MP4 first."
+                    f"{path} is an animated WebP, which needs PyAV 19 (this is {import_av().__version__}). Run `pip install "
+                    "-U av` with Python 3.12 or later, or save it as GIF or MP4 first."
                 ) from error
             raise InputError(not_a_video_message(path, _describe_content(file))) from error
         if isinstance(error, import_av().error.ExitError):

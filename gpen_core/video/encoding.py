@@ -20,8 +20,11 @@ from .planes import BT709, FULL, LIMITED, PixelFormat
 from .probe import VideoInfo
 
 IMAGE_SEQUENCE = "images"  # the codec for a folder of frames
-ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1"}
+ALPHA_CODECS = {".mov": "prores", ".mkv": "ffv1", ".nut": "ffv1", ".avi": "ffv1", ".webm": "vp9"}
 """The codec that keeps alpha, by the output's suffix."""
+WEBM_ALPHA_CODECS = ("vp8", "vp9")
+"""Codecs whose alpha is beside the frame in a packet, which only `WEBM_ALPHA_SUFFIXES` can hold."""
+WEBM_ALPHA_SUFFIXES = (".webm", ".mkv")
 RGB_MATRIX = 0  # the matrix number of RGB
 LIMITED_RANGE_CODECS = ("prores", "mpeg2video", "mpeg4")
 """Codecs whose videos players take for limited range: they have no tag for it, or FFmpeg does not write it."""
@@ -55,6 +58,8 @@ class Encoding:
     def encoder_options(self) -> dict[str, str]:
         """FFmpeg's options for the encoder."""
         options = dict(self.options)
+        if self.has_webm_alpha:
+            options["auto-alt-ref"] = "0"  # libvpx refuses alpha with it
         if self.encoder == "ffv1" and any(side % 2 for side in self.size):
             options["slices"] = "1"  # with more slices, FFmpeg 7.1 loses the last column of chroma
         for name, setting in (*self.mastering.encoder_options(self.encoder).items(), *self.container_options):
@@ -70,6 +75,11 @@ class Encoding:
     def layout(self) -> PixelFormat:
         """The properties of `format`."""
         return PixelFormat.of(self.format)
+
+    @property
+    def has_webm_alpha(self) -> bool:
+        """Whether alpha is beside the frame in a packet, as in WebM."""
+        return self.layout.has_alpha and import_av().Codec(self.encoder, "w").canonical_name in WEBM_ALPHA_CODECS
 
 
 def is_image_sequence(target: Path) -> bool:
@@ -95,6 +105,8 @@ def resolve_encoding(info: VideoInfo, target: Path, video: VideoOptions) -> Enco
 
 def _select_encoder(info: VideoInfo, video: VideoOptions, suffix: str) -> Encoding:
     name, settings, formats = _find_encoder(_auto_codec(info, suffix) if video.codec == "auto" else video.codec)
+    if suffix not in WEBM_ALPHA_SUFFIXES and import_av().Codec(name, "w").canonical_name in WEBM_ALPHA_CODECS:
+        formats = [one for one in formats if not _has_alpha(one)]
     _check_settings(name, settings, video)
     chosen = Encoding(
         name,
@@ -117,6 +129,11 @@ def _select_encoder(info: VideoInfo, video: VideoOptions, suffix: str) -> Encodi
     if failed is not None:
         _raise_encoder_error(info, chosen, suffix, failed)
     return replace(chosen, notes=(*chosen.notes, *_losses(info, chosen)))
+
+
+def _has_alpha(format_: str) -> bool:
+    layout = PixelFormat.parse(format_)
+    return layout is not None and layout.has_alpha
 
 
 def _auto_codec(info: VideoInfo, suffix: str) -> str:

@@ -23,9 +23,14 @@ def limit_decoders(container: Any) -> None:
     for stream in container.streams.video:
         context = stream.codec_context
         if context is not None:
-            context.options = {**context.options, **DECODER_OPTIONS}
-            if context.width * context.height > LARGE_FRAME_PIXELS:
-                context.thread_count = LARGE_FRAME_THREADS
+            limit_decoder(context, context.width * context.height)
+
+
+def limit_decoder(context: Any, pixels: int) -> None:
+    """Set the limits for a decoder of frames with this many pixels."""
+    context.options = {**context.options, **DECODER_OPTIONS}
+    if pixels > LARGE_FRAME_PIXELS:
+        context.thread_count = LARGE_FRAME_THREADS
 
 
 def decoder_threads(pixels: int) -> int:

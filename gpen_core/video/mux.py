@@ -37,7 +37,7 @@ from .probe import VideoInfo
 from .reader import FrameReader
 from .stream_copy import add_stream_copy, attach_cover, first_packet, read_packet, set_time_base, stream_tags
 from .subtitles import add_srt_stream, becomes_srt, to_srt
-from .video_stream import is_cover
+from .video_stream import ALPHA_TAG, has_webm_alpha, is_cover
 
 log = logging.getLogger(__name__)
 
@@ -256,6 +256,8 @@ class _Muxer:
         write_color_tags(context, self.info, context.pix_fmt or self.info.format)
         if self.info.frame_rate is not None:
             context.framerate = self.info.frame_rate
+        if has_webm_alpha(first):
+            stream.metadata[ALPHA_TAG] = "1"
         if context.name == "hevc" and out.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players do not support hev1
         if context.name == "prores" and out.format.name == "mov":
@@ -378,5 +380,5 @@ def _with_data(packet: Any, data: bytes) -> Any:
     return other
 
 
-DROPPED_TAGS = ("duration", "number_of_frames", "number_of_bytes", "bps", "encoder", "rotate")
+DROPPED_TAGS = ("duration", "number_of_frames", "number_of_bytes", "bps", "encoder", "rotate", ALPHA_TAG)
 """Metadata about the original encoding, which is not copied. The comparison ignores a suffix for the language."""

@@ -19,7 +19,7 @@ from .containers import AV_TIME_BASE, av_errors, error_reason, open_input, side_
 from .hdr import NO_MASTERING, Mastering, read_mastering
 from .limits import raise_if_too_large
 from .planes import BT709, LIMITED, OTHER_COLORS, ColorSpec, PixelFormat, Planes, is_opaque, planar_format
-from .video_stream import is_cover, select_stream, stream_kind
+from .video_stream import is_cover, open_decoder, select_stream, stream_kind
 
 STREAM_FORMATS = ("mpegts", "mpeg")
 DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
@@ -181,13 +181,14 @@ def probe(path: Path, fps: Fraction | None = None, max_memory: int | None = None
 
 def _first_frame(path: Path, container: Any, stream: Any) -> tuple[Any, int]:
     """Return the first frame, and the decoding timestamp of the first packet."""
-    message, codec = "", stream.codec_context.name  # PyAV 19 crashes if the name is read after the decoder failed to open
+    decoder, message = open_decoder(stream), ""
+    codec = stream.codec_context.name  # PyAV 19 crashes if the name is read after the decoder failed to open
     try:
         first_dts = None
         for packet in container.demux(stream):
             first_dts = packet.dts if first_dts is None else first_dts
             try:
-                for frame in packet.decode():
+                for frame in decoder.decode(packet):
                     return frame, first_dts or 0
             except av_errors() as error:
                 message = message or error_reason(error)

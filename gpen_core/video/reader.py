@@ -21,6 +21,7 @@ from .frame_image import MakeImage, convert_now
 from .joined_parts import JoinedParts, Part
 from .planes import CONVERTIBLE_MATRICES, UNSPECIFIED, Planes, scale_depth
 from .probe import VideoInfo, as_rgb, frame_files, interlaced_message, read_frame
+from .video_stream import open_decoder
 
 log = logging.getLogger(__name__)
 
@@ -265,6 +266,7 @@ class FrameReader:
         with open_input(self.info.path) as container:
             stream = container.streams[self.info.video_index]
             stream.thread_type = "AUTO"
+            decoder = open_decoder(stream)
             if seek_pts is not None:
                 try:
                     container.seek(seek_pts, stream=stream)
@@ -279,14 +281,14 @@ class FrameReader:
                         self._note(
                             f"Joined recordings: timestamps jump at {seconds:.3f} s. Each part follows the one before."
                         )
-                    yield from self._decode_packet(stream, packet)
+                    yield from self._decode_packet(decoder, packet)
                 return
             self._note("The file has timestamps in decoding order only, so frames got theirs by counting.")
             self._file_order.clear()
             for packet in self._packets(container, stream):
                 if packet is not None:
                     self._file_order.append(packet.dts if packet.dts is not None else packet.pts)
-                for frame in self._decode_packet(stream, packet):
+                for frame in self._decode_packet(decoder, packet):
                     frame.pts = self._file_order.popleft() if self._file_order else None
                     yield frame
 
@@ -305,11 +307,11 @@ class FrameReader:
                 self._note(f"Parts of the file cannot be read ({error_reason(error)}).")
         yield None
 
-    def _decode_packet(self, stream: Any, packet: Any) -> Iterator[Any]:
+    def _decode_packet(self, decoder: Any, packet: Any) -> Iterator[Any]:
         """Yield a packet's frames. None flushes the decoder, which may have frames after broken ones."""
         for _ in range(1 if packet is not None else MAX_READ_FAILURES):
             try:
-                yield from stream.codec_context.decode(packet)
+                yield from decoder.decode(packet)
                 return
             except import_av().error.EOFError:
                 return

@@ -1,13 +1,19 @@
-"""Chooses which of a file's video streams is restored."""
+"""Chooses which of a file's video streams is restored, and its decoder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import InputError
 from ..images.bmff import AVIF_BRANDS, HEIF_BRANDS
-from .containers import import_av, not_a_video_message
+from .containers import av_errors, import_av, not_a_video_message
+from .limits import limit_decoder
+
+IMAGE_BRANDS = frozenset(brand.decode() for brand in AVIF_BRANDS | HEIF_BRANDS)
+ALPHA_TAG = "alpha_mode"
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that read the alpha of WebM, which FFmpeg's own ignore, by codec."""
 
 
 def select_stream(path: Path, container: Any) -> Any:
@@ -18,13 +24,35 @@ def select_stream(path: Path, container: Any) -> Any:
     if not streams:
         kinds = ", ".join(dict.fromkeys(map(stream_kind, container.streams))) or "nothing"
         raise InputError(f"{path} has no video stream, only {kinds}. Name a video.")
-    if container.metadata.get("major_brand", "").encode() in AVIF_BRANDS | HEIF_BRANDS:
+    if container.metadata.get("major_brand") in IMAGE_BRANDS:
         streams = _animated_streams(path, streams)
     if streams[0].codec_context is None:
         raise InputError(f"{path}: PyAV has no decoder for its video stream. Convert the video to H.264 first.")
-    if streams[0].metadata.get("alpha_mode") == "1":  # VP8 and VP9 in WebM
-        raise _hidden_alpha_error(path, "WebM's alpha_mode")
+    if has_webm_alpha(streams[0]) and open_decoder(streams[0]) is streams[0].codec_context:
+        _refuse_hidden_alpha(path, "WebM's alpha_mode")
     return streams[0]
+
+
+def has_webm_alpha(stream: Any) -> bool:
+    """Whether a stream's packets contain alpha beside the frame, as VP8 and VP9 in WebM.
+
+    FFmpeg 7.1 gives the tag to any codec with alpha in Matroska, and as a copied tag it is in capitals."""
+    has_tag = any(key.lower() == ALPHA_TAG and value == "1" for key, value in stream.metadata.items())
+    return has_tag and stream.codec_context.codec.canonical_name in ALPHA_DECODERS
+
+
+def open_decoder(stream: Any) -> Any:
+    """Return a decoder for the packets of a stream: its own one, unless that ignores alpha and PyAV includes another."""
+    own = stream.codec_context
+    if not has_webm_alpha(stream):
+        return own
+    try:
+        decoder = import_av().CodecContext.create(ALPHA_DECODERS[own.codec.canonical_name], "r")
+    except av_errors():
+        return own
+    decoder.extradata = own.extradata
+    limit_decoder(decoder, own.width * own.height)
+    return decoder
 
 
 def is_cover(stream: Any) -> bool:
@@ -44,12 +72,12 @@ def _animated_streams(path: Path, streams: list[Any]) -> list[Any]:
     if not animated:
         raise InputError(not_a_video_message(path, "an image"))
     if len(animated) > 1:  # the second is the first one's alpha
-        raise _hidden_alpha_error(path, "a stream of its own")
+        _refuse_hidden_alpha(path, "a stream of its own")
     return animated
 
 
-def _hidden_alpha_error(path: Path, place: str) -> InputError:
-    return InputError(
+def _refuse_hidden_alpha(path: Path, place: str) -> NoReturn:
+    raise InputError(
         f"{path} has an alpha channel that cannot be read ({place}) and would be lost. Convert the video to ProRes 4444 or "
         "ffv1 first."
     )

@@ -30,6 +30,7 @@ from .reader import DecodedFrame
 COLOR_TAGS = ("color_range", "colorspace", "color_primaries", "color_trc")
 """Tags of a frame, from which ProRes takes those of its video. Older versions of PyAV have only the first two."""
 SEGMENT_FORMATS = ("nut", "mov")  # support any time base; together they can hold every codec
+WEBM_ALPHA_FORMATS = ("matroska",)  # supports WebM's alpha; counts milliseconds, as the output then does
 
 
 class SegmentWriter:
@@ -110,7 +111,7 @@ class _VideoSink:
     def __init__(self, path: Path, info: VideoInfo, encoding: Encoding) -> None:
         self._info, self._encoding, self._path = info, encoding, path
         self._timestamps: list[int] = []
-        for name in SEGMENT_FORMATS:
+        for name in WEBM_ALPHA_FORMATS if encoding.has_webm_alpha else SEGMENT_FORMATS:
             self._container = open_output(path, name, info.time_base, is_segment=True)
             if encoding.encoder in self._container.supported_codecs:
                 break

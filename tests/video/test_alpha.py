@@ -39,6 +39,24 @@ def write(path, codec, pixels, opaque=(False, False, False)):
     return path
 
 
+def write_webm(path, codec, alphas, rate=25):
+    """Write frames of one color and these values of alpha, as web pages show them."""
+    with av.open(str(path), "w", format="webm") as out:
+        stream = out.add_stream(codec, rate=rate, options={"crf": "4", "b": "2M", "auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuva420p"
+        for number, alpha in enumerate(alphas):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 4), (90, 120, 60, alpha), np.uint8), "rgba")
+            frame = frame.reformat(format="yuva420p")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def alphas_of(path):
+    return [int(np.median(frame.alpha)) for frame in FrameReader(probe(path)).frames()]
+
+
 def through(tmp_path, source, target, encoding):
     info = probe(source)
     resolved = resolve_encoding(info, target, encoding)
@@ -105,7 +123,7 @@ def test_the_first_frame_that_is_not_opaque_is_named(tmp_path):
     info = probe(write(tmp_path / "a", "ffv1", "yuva420p", (True, True, False)))
     encoding = resolve_encoding(info, tmp_path / "o.mp4", VideoOptions())
     raise_if_alpha_is_lost(info, encoding)
-    with pytest.raises(InputError, match=r"frame at 0\.080 s is not opaque, but libx264 .* codec ffv1"):
+    with pytest.raises(InputError, match=r"frame at 0\.080 s is not opaque, but libx264 .* with ffv1"):
         list(check_opaque(FrameReader(info).frames(), info, encoding))
 
 
@@ -164,3 +182,33 @@ def probe_colors():
     from gpen_core.video.planes import ColorSpec
 
     return ColorSpec()
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_a_transparent_webm_stays_one(tmp_path, codec):
+    alphas = [250, 160, 90, 40, 10]
+    source = write_webm(tmp_path / "a.webm", codec, alphas)
+    assert alphas_of(source) == pytest.approx(alphas, abs=3)
+    info = probe(source)
+    timestamps = FrameReader(info).timestamps()
+    assert [frame.number for frame in FrameReader(info).frames(3, timestamps)] == [3, 4]
+    for name in ("out.webm", "copy.webm"):
+        restore_video(source, tmp_path / name, restorer()[0])
+        assert alphas_of(tmp_path / name) == pytest.approx(alphas, abs=4)
+        assert list(FrameReader(probe(tmp_path / name)).timestamps()) == list(timestamps)
+        source = tmp_path / "out.webm"
+
+
+def test_alpha_that_webm_keeps_is_lost_in_mp4(tmp_path):
+    source = write_webm(tmp_path / "a.webm", "libvpx-vp9", [250, 160])
+    with pytest.raises(InputError, match=r"frame at 0\.000 s is not opaque, but libvpx-vp9 \(yuv420p\) does not keep"):
+        restore_video(source, tmp_path / "out.mp4", restorer()[0], None, VideoOptions(codec="vp9"))
+    opaque = write_webm(tmp_path / "b.webm", "libvpx-vp9", [255, 255])
+    restore_video(opaque, tmp_path / "out.mkv", restorer()[0])
+    assert PixelFormat.parse(probe(tmp_path / "out.mkv").format).has_alpha is False
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mov"])
+def test_what_keeps_alpha_can_be_read_again(tmp_path, suffix):
+    restore_video(write(tmp_path / "a", "ffv1", "yuva420p"), tmp_path / f"b{suffix}", restorer()[0])
+    assert probe(tmp_path / f"b{suffix}").is_transparent

@@ -51,7 +51,7 @@ def test_an_animation_keeps_its_alpha(tmp_path, suffix):
 @needs_avif
 def test_an_avif_is_refused_if_its_alpha_would_be_lost(tmp_path):
     path = write_animation(tmp_path / "a.avif", [Image.new("RGBA", (64, 48), (9, 60 * n, 9, 90)) for n in range(4)])
-    with pytest.raises(InputError, match="alpha channel that cannot be read .* and would be lost"):
+    with pytest.raises(InputError, match=r"alpha channel that cannot be read .* and would be lost"):
         probe(path)
 
 
@@ -59,7 +59,7 @@ def test_an_avif_is_refused_if_its_alpha_would_be_lost(tmp_path):
 def test_a_still_image_is_no_video(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     Image.new("RGB", (64, 48)).save(path)
-    with pytest.raises(InputError, match="is an image.*, not a supported video"):
+    with pytest.raises(InputError, match=r"is an image.*, not a supported video"):
         probe(path)
 
 
@@ -67,5 +67,7 @@ def test_an_old_pyav_names_the_one_that_reads_webp(tmp_path):
     if supports_animated_webp():
         pytest.skip("this PyAV reads animated WebP")
     path = write_animation(tmp_path / "a.webp", video_files.moving_noise(4, (64, 48)))
-    with pytest.raises(InputError, match=r"is an animated WebP, which needs PyAV 19 \(this is .*\)\. .* save it as GIF or MP4"):
+    with pytest.raises(
+        InputError, match=r"is an animated WebP, which needs PyAV 19 \(this is .*\)\. .* save it as GIF or MP4"
+    ):
         probe(path)
