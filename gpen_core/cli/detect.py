@@ -22,7 +22,7 @@ from .exit_status import exit_status
 from .imports import without_garbage_collection
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
-from .terminal import printable
+from .terminal import print_error
 
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
@@ -93,7 +93,7 @@ def _detect(args: argparse.Namespace) -> int:
             except InputError as error:  # the arguments mean no image
                 if not videos:
                     raise
-                sys.stderr.write(printable(f"gpen: {error}\n"))
+                print_error(error)
                 errors[type(error)] += 1
         if videos:
             errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options, todo)
@@ -128,7 +128,7 @@ def _detect_images(
 
     unreadable = find_unreadable(todo, {str(parse_location(one)) for one in inputs})
     for error in unreadable.values():
-        sys.stderr.write(printable(f"gpen: {error}\n"))
+        print_error(error)
     if len(unreadable) == len(todo):  # do not load or download anything
         return Counter(map(type, unreadable.values()))
     return _list_all(args, load(), options, todo, unreadable)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ..weights.folders import find_file, iter_weights
 from . import environment
 from .arguments import add_models_dir_argument
 from .report_text import bytes_text
-from .terminal import printable
+from .terminal import print_line
 
 EXIT_FAILED = 1
 
@@ -45,7 +44,7 @@ def _doctor(args: argparse.Namespace) -> int:
     text = (
         report(args.models_dir, self_test) if args.report else f"{format_findings(args.models_dir)}\nself-test: {self_test}"
     )
-    sys.stdout.write(printable(text) + "\n")
+    print_line(text)
     return 0 if passed else EXIT_FAILED
 
 

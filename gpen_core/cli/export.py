@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError
 from .arguments import add_models_dir_argument, parse_local_path
 from .progress_display import progress_reporter
-from .terminal import printable
+from .terminal import print_line
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +71,5 @@ def _export(args: argparse.Namespace) -> int:
         state_dict, config = store.load(args.model, build, progress)
     error = export(state_dict, config, output, args.half, args.batch)
     kind = "average" if args.half else "largest"
-    sys.stdout.write(
-        printable(f"{output}: GPEN-{config.size}; {kind} difference in ONNX Runtime {error:.1e} standard deviations\n")
-    )
+    print_line(f"{output}: GPEN-{config.size}; {kind} difference in ONNX Runtime {error:.1e} standard deviations")
     return 0

@@ -30,7 +30,7 @@ from . import compare, completion, detect, doctor, environment, explain, export,
 from .command_parser import CommandParser
 from .exit_status import HungUp, Terminated, exit_status
 from .progress_display import add_progress_arguments, progress_reporter
-from .terminal import PrintableFormatter, printable
+from .terminal import PrintableFormatter, print_error
 
 OUT_OF_MEMORY_MESSAGE = (
     "There is not enough memory ({}). Close other programs, use a smaller model (gpen-bfr-512), or allow more."
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if is_out_of_memory(error):  # for example, while importing torch
             error = OutOfMemory(OUT_OF_MEMORY_MESSAGE.format(first_line(error) or type(error).__name__))
-        sys.stderr.write(f"gpen: {printable(environment.explain_import_error(error) or _error_message(error))}\n")
+        print_error(environment.explain_import_error(error) or _error_message(error))
         return exit_status({type(error): 1})
 
 

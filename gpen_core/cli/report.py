@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from .terminal import printable
+from .terminal import print_line
 
 DESCRIPTION = """Counts what was restored, skipped and failed in reports that gpen restore --report wrote.
 An image that is in several reports counts once, by its last result.
@@ -33,5 +32,5 @@ def _report(args: argparse.Namespace) -> int:
     from .report_text import summary_lines
 
     for line in summary_lines(summarize(args.files)):
-        sys.stdout.write(printable(f"{line}\n"))
+        print_line(line)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from .exit_status import exit_status
 from .imports import without_garbage_collection
 from .progress_display import NONE, ProgressReporter, progress_reporter
 from .read_files import read_files
-from .terminal import printable
+from .terminal import print_error
 
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
@@ -323,7 +322,7 @@ class _Run:
         """`unreadable` contains the errors that are already known. They are printed now, before anything is loaded."""
         self.args, self.options, self.plan, self.report, self.unreadable = args, options, plan, report, unreadable
         for error in unreadable.values():
-            sys.stderr.write(printable(f"gpen: {error}\n"))
+            print_error(error)
 
     def fail_all(self) -> None:
         """Report that no image can be read."""

@@ -19,9 +19,19 @@ class PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
+def print_line(line: str) -> None:
+    """Print a line on stdout."""
+    sys.stdout.write(printable(f"{line}\n"))
+
+
+def print_error(error: object) -> None:
+    """Print a message on stderr, after the name of the program."""
+    sys.stderr.write(printable(f"gpen: {error}\n"))
+
+
 def print_input_error(source: object, error: Exception) -> None:
     """Print the error of one input on stderr, with the input's name."""
-    sys.stderr.write(printable(f"gpen: {input_error_text(source, error)}\n"))
+    print_error(input_error_text(source, error))
 
 
 def input_error_text(source: object, error: object) -> str:
@@ -32,4 +42,4 @@ def input_error_text(source: object, error: object) -> str:
 def print_summary(args: argparse.Namespace, line: str) -> None:
     """Print a line about the results on stdout, unless `--quiet` is set."""
     if not args.quiet:
-        sys.stdout.write(printable(f"{line}\n"))
+        print_line(line)

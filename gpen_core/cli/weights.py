@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from ..progress import pluralize
 from .arguments import add_models_dir_argument
 from .exit_status import exit_status
 from .progress_display import progress_reporter
-from .terminal import print_summary, printable
+from .terminal import print_error, print_line, print_summary
 
 if TYPE_CHECKING:
     from ..weights.store import Store
@@ -87,7 +86,7 @@ def _download(args: argparse.Namespace) -> int:
                 record = store.verify(path)
             print_summary(args, f"{entry.name}: {path} ({describe_weights(record)})")
         except WeightsError as error:
-            sys.stderr.write(printable(f"gpen: {error}\n"))
+            print_error(error)
             refused[type(error)] += 1
     return exit_status(refused, len(entries))
 
@@ -99,17 +98,17 @@ def _models(args: argparse.Namespace) -> int:
     store = _open_store(args)
     for name in args.accept_changed or ():
         path, record = store.accept_changed(name, validate_checkpoint)
-        sys.stdout.write(printable(f"{path} is accepted: {describe_weights(record)}, SHA-256 {record.sha256}\n"))
+        print_line(f"{path} is accepted: {describe_weights(record)}, SHA-256 {record.sha256}")
     if args.accept_changed:
         return 0
-    sys.stdout.write(printable(f"models folder: {', '.join(map(str, store.folders))}\n"))
+    print_line(f"models folder: {', '.join(map(str, store.folders))}")
     refused = 0
     for line in list_weights(store, args.verify):
         location = f"  {line.folder}" if line.folder else ""
-        sys.stdout.write(printable(f"{line.name:22}  {line.file:33}  {line.size:>17}  {line.state}{location}\n"))
+        print_line(f"{line.name:22}  {line.file:33}  {line.size:>17}  {line.state}{location}")
         refused += line.is_refused
     if refused:
-        sys.stderr.write(printable(f"gpen: {pluralize(refused, 'file')} cannot be used.\n"))
+        print_error(f"{pluralize(refused, 'file')} cannot be used.")
     return exit_status({WeightsError: refused} if refused else {})
 
 
