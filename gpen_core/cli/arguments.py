@@ -22,7 +22,6 @@ from ..options import (
     parse_time,
 )
 
-DEFAULTS = RestoreOptions()
 GROUP_TITLES = {
     "selection": "which faces",
     "detection": "finding faces",
@@ -62,6 +61,23 @@ def add_models_dir_argument(parser: argparse._ActionsContainer) -> None:
         type=Path,
         metavar="DIR",
         help="folder of the weights (default: $GPEN_MODELS_DIR, else the cache directory)",
+    )
+
+
+def add_input_list(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
+    """Add `--input-list`, which makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
+
+    class InputListAction(argparse.Action):
+        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+            inputs.required = False
+            setattr(namespace, self.dest, values)
+
+    group.add_argument(
+        "--input-list",
+        type=parse_local_path,
+        action=InputListAction,
+        metavar="FILE",
+        help="file with one input per line (- is the standard input), or a Parquet file with a column path",
     )
 
 

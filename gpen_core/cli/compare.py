@@ -13,6 +13,7 @@ from .arguments import (
     add_option_arguments,
     options_from_args,
 )
+from .model_loading import downloads_from_args
 from .progress_display import progress_reporter
 from .read_files import read_files
 from .report_text import pixels_text, seconds_text
@@ -55,7 +56,6 @@ def _compare(args: argparse.Namespace) -> int:
     from ..pipeline.model_set import ModelSet
     from ..pipeline.restorer import FaceRestorer
     from ..tools.compare import CompareGrid, contact_sheet
-    from ..weights.download_options import DownloadOptions
 
     start = time.monotonic()
     options = options_from_args(args)
@@ -64,7 +64,7 @@ def _compare(args: argparse.Namespace) -> int:
     format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:
-        downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
+        downloads = downloads_from_args(args)
         models = ModelSet.load(
             choices.models, args.detector, args.models_dir, args.device, args.dtype, progress, downloads, None, None
         )

@@ -19,7 +19,7 @@ from . import detect_video
 from .arguments import add_device_arguments, add_option_arguments, options_from_args, parse_seconds
 from .detect_people import PeopleListing
 from .exit_status import exit_status
-from .imports import without_garbage_collection
+from .model_loading import downloads_from_args, open_store, without_garbage_collection
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import pixels_text
 from .terminal import print_error
@@ -156,21 +156,16 @@ def _begin_listing(
 
 def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityModels:
     from ..pipeline.identity_models import IdentityModels
-    from ..weights.download_options import DownloadOptions
-    from ..weights.folders import models_dirs
-    from ..weights.store import Store
 
-    downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
-    return IdentityModels.from_store(detector, Store(models_dirs(args.models_dir), downloads))
+    return IdentityModels.from_store(detector, open_store(args, offline=args.offline, require_digest=args.require_digest))
 
 
 def _load_detector(args: argparse.Namespace) -> Detector:
     with without_garbage_collection():
         from ..pipeline.model_set import load_detector
-    from ..weights.download_options import DownloadOptions
 
     with progress_reporter(args) as progress:
-        downloads = DownloadOptions.from_environment(args.offline, args.require_digest)
+        downloads = downloads_from_args(args)
         return load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
 
 

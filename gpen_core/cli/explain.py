@@ -13,9 +13,9 @@ from .arguments import (
     options_from_args,
     parse_local_path,
 )
+from .model_loading import load_restorer
 from .progress_display import progress_reporter
 from .read_files import read_files
-from .restore import load_restorer
 from .terminal import print_summary
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionsError
 from .arguments import add_models_dir_argument, parse_local_path
+from .model_loading import open_store
 from .progress_display import progress_reporter
 from .terminal import print_line
 
@@ -53,17 +54,15 @@ def _export(args: argparse.Namespace) -> int:
     from ..batch.read_files import ReadFiles
     from ..network import validate_state_dict
     from ..optional_packages import require
-    from ..weights.download_options import DownloadOptions
-    from ..weights.folders import models_dirs, resolve_path
+    from ..weights.folders import resolve_path
     from ..weights.name_check import MODEL, check_name
     from ..weights.onnx_export import export
-    from ..weights.store import Store
 
     def build(content: object, entry: Entry | None) -> tuple[dict[str, torch.Tensor], GPENConfig]:
         return validate_state_dict(content, entry.size if entry else None)
 
     require("onnx")  # before anything is downloaded
-    store = Store(models_dirs(args.models_dir), DownloadOptions.from_environment(offline=args.offline))
+    store = open_store(args, offline=args.offline)
     check_name(args.model, MODEL, store.folders)
     if isinstance(path := resolve_path(args.model, store.folders), Path):
         ReadFiles([path]).raise_if_overwritten(output, same_file_key(output))

@@ -6,15 +6,14 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch.locations import parse_location, parse_output
-from ..errors import InputError, MissingDependency, OptionsError
+from ..errors import InputError, OptionsError
 from ..options import RestoreOptions
 from .arguments import (
-    DEFAULTS,
     add_device_arguments,
+    add_input_list,
     add_option_arguments,
     add_output_arguments,
     add_ray_arguments,
@@ -23,8 +22,8 @@ from .arguments import (
     parse_local_path,
 )
 from .exit_status import exit_status
-from .imports import without_garbage_collection
-from .progress_display import NONE, ProgressReporter, progress_reporter
+from .model_loading import check_workers, cluster_from_args, load_local, load_restorer, restorer_loader
+from .progress_display import ProgressReporter, progress_reporter
 from .read_files import read_files
 from .terminal import print_error
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from ..batch.job import ImageJob
     from ..batch.job_plan import JobPlan
     from ..batch.output_names import OutputSpec
-    from ..batch.ray_cluster import ClusterConfig
     from ..batch.report_files import Report
     from ..batch.sources import Sources
     from ..pipeline.report import ImageOutcome
@@ -48,19 +46,6 @@ FACES_HELP = (
     "Faces to restore: all, largest, center, numbers starting at 0, e.g. 0,2-4, or people: like:PHOTO, not:PHOTO. PHOTO is "
     "a photo of one person, or a folder of photos of one person. May be given several times."
 )
-LOAD_ARGUMENTS = (
-    "model",
-    "detector",
-    "models_dir",
-    "device",
-    "dtype",
-    "offline",
-    "require_digest",
-    "compile",
-    "progress",
-    "quiet",
-)
-"""The arguments that `load_restorer` uses."""
 
 
 def add_command(commands: Any, shared: argparse.ArgumentParser, epilog: str) -> None:
@@ -127,23 +112,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ray_arguments(parser)
 
 
-def add_input_list(group: argparse._ArgumentGroup, inputs: argparse.Action) -> None:
-    """Add `--input-list`, which makes INPUT optional. argparse's `*` does not work if options come before the inputs."""
-
-    class InputListAction(argparse.Action):
-        def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-            inputs.required = False
-            setattr(namespace, self.dest, values)
-
-    group.add_argument(
-        "--input-list",
-        type=parse_local_path,
-        action=InputListAction,
-        metavar="FILE",
-        help="file with one input per line (- is the standard input), or a Parquet file with a column path",
-    )
-
-
 def _parse_boxes(text: str) -> tuple[tuple[float, float, float, float], ...]:
     try:
         boxes = [tuple(float(number) for number in box.split(",")) for box in text.split(";") if box.strip()]
@@ -158,36 +126,8 @@ def _check_upscale(args: argparse.Namespace, options: RestoreOptions) -> None:
     """Raise `OptionsError` for contradicting arguments, before anything is loaded."""
     if options.upscale != 1 and args.background is not None:
         raise OptionsError("--background is already upscaled, so it cannot be combined with --upscale. Use one of them.")
-    if options.upscale == 1 and options.upscaler != DEFAULTS.upscaler:
+    if options.upscale == 1 and options.upscaler != RestoreOptions().upscaler:
         raise OptionsError(f"--upscaler {options.upscaler} needs a factor. Add --upscale 2, for example.")
-
-
-def load_restorer(
-    args: argparse.Namespace, options: RestoreOptions, on_loaded: Callable[[FaceRestorer], None] = lambda restorer: None
-) -> FaceRestorer:
-    """Load the networks for a run with these arguments, and download missing ones. `on_loaded` is called with the restorer
-    before further networks that the options need are loaded."""
-    with without_garbage_collection():
-        from ..pipeline.restorer import FaceRestorer
-    from ..weights.download_options import DownloadOptions
-
-    with progress_reporter(args) as progress:
-        restorer = FaceRestorer.load(
-            args.model,
-            args.detector,
-            args.models_dir,
-            args.device,
-            args.dtype,
-            progress=progress,
-            downloads=DownloadOptions.from_environment(args.offline, args.require_digest),
-            upscaler=options.upscaler,
-        )
-        on_loaded(restorer)
-        restorer.prepare(options, progress)
-        restorer.read_references(options, progress)
-    if args.compile:
-        restorer.compile()
-    return restorer
 
 
 def _restore(args: argparse.Namespace) -> int:
@@ -272,42 +212,6 @@ def reference_names(options: RestoreOptions) -> dict[str, Any]:
     return {"references": references_digest(options)}
 
 
-def check_workers(args: argparse.Namespace) -> None:
-    """Raise `OptionsError` for `--workers` without `--ray`."""
-    if args.workers is not None and args.ray is None:
-        raise OptionsError("--workers needs --ray. Without it, one process does all the work.")
-
-
-def cluster_from_args(args: argparse.Namespace) -> ClusterConfig:
-    """Return the cluster that `--ray` and `--workers` select. Raises `MissingDependency` and `OptionsError`."""
-    try:
-        from ..batch import ray_cluster
-    except ImportError as error:  # a registry's copy of this package may lack the modules that open connections
-        raise MissingDependency(
-            f"This copy of the package has no --ray ({error}). Install it from its repository."
-        ) from error
-    which = ray_cluster.ClusterConfig(None if args.ray == "local" else args.ray, args.workers, args.device)
-    ray_cluster.import_ray()
-    return which
-
-
-def load_local(args: argparse.Namespace, options: RestoreOptions, device: str) -> FaceRestorer:
-    """Load the networks locally, which downloads and verifies the weights before the workers need them. On another machine,
-    the first worker downloads what is missing there."""
-    return load_restorer(
-        argparse.Namespace(**{**_load_arguments(args), "device": device, "dtype": "auto", "compile": False}), options
-    )
-
-
-def restorer_loader(args: argparse.Namespace, options: RestoreOptions) -> Callable[[], FaceRestorer]:
-    """Return a function that loads the networks in a worker."""
-    return partial(load_restorer, argparse.Namespace(**{**_load_arguments(args), "progress": NONE}), options)
-
-
-def _load_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    return {key: value for key, value in vars(args).items() if key in LOAD_ARGUMENTS}
-
-
 class _Run:
     """A run over planned images."""
 
@@ -333,6 +237,7 @@ class _Run:
                 on_outcome(ImageOutcome(job, error=self.unreadable[str(job.source)]))
 
     def restore_all(self, restorer: FaceRestorer) -> None:
+        """Restore the images in this process."""
         from ..batch import local
 
         with self._outcome_callback() as (on_outcome, reporter):
@@ -343,12 +248,13 @@ class _Run:
                 on_outcome,
                 reporter,
                 self.args.max_memory,
-                self._is_done,
-                len(self.plan) == 1,
-                self.args.report is not None and restorer.can_measure_identity,
+                is_done=self._is_done,
+                require_all_faces=len(self.plan) == 1,
+                measure_identity=self.args.report is not None and restorer.can_measure_identity,
             )
 
     def restore_on_ray(self) -> None:
+        """Restore the images in the workers that `--ray` selects."""
         args, options = self.args, self.options
         cluster = cluster_from_args(args)
         from ..batch import ray_images

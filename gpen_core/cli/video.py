@@ -11,6 +11,7 @@ from ..errors import OptionsError
 from ..options import VIDEO_FORMATS, RestoreOptions, VideoOptions
 from .arguments import (
     add_device_arguments,
+    add_input_list,
     add_option_arguments,
     add_ray_arguments,
     add_run_arguments,
@@ -19,8 +20,8 @@ from .arguments import (
     parse_local_path,
     parse_seconds,
 )
+from .model_loading import check_workers
 from .read_files import read_files
-from .restore import add_input_list, check_workers
 
 DESCRIPTION = """Tracks the faces in a video and restores them without flicker. Keeps the sound. Needs PyAV (pip install av).
 

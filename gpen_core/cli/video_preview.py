@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ..errors import GpenError, InputError, OptionsError, OutOfMemory
 from ..progress import pluralize
 from .exit_status import exit_status
+from .model_loading import load_restorer
 from .progress_display import progress_reporter
-from .restore import load_restorer
 from .terminal import print_input_error, print_summary
 from .video_run import OF_THE_RUN, region_mask_for
 

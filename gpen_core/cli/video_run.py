@@ -25,9 +25,10 @@ from ..errors import (
 from ..files.path_checks import exists, is_folder
 from ..progress import ProgressEvent, pluralize
 from .exit_status import exit_status
+from .model_loading import cluster_from_args, load_local, load_restorer, restorer_loader
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import seconds_text, skip_lines, statuses_text
-from .restore import cluster_from_args, load_local, load_restorer, reference_names, restorer_loader
+from .restore import reference_names
 from .terminal import print_input_error, print_summary
 from .videos_time_left import VideosTimeLeft
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import OptionsError, WeightsError
 from ..progress import pluralize
 from .arguments import add_models_dir_argument
 from .exit_status import exit_status
+from .model_loading import open_store
 from .progress_display import progress_reporter
 from .terminal import print_error, print_line, print_summary
-
-if TYPE_CHECKING:
-    from ..weights.store import Store
 
 DOWNLOAD = """Downloads weights in advance, and verifies them. An interrupted download resumes.
 
@@ -58,14 +56,6 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     convert.set_defaults(command=_convert)
 
 
-def _open_store(args: argparse.Namespace, **options: Any) -> Store:
-    from ..weights.download_options import DownloadOptions
-    from ..weights.folders import models_dirs
-    from ..weights.store import Store
-
-    return Store(models_dirs(args.models_dir), DownloadOptions.from_environment(**options))
-
-
 def _download(args: argparse.Namespace) -> int:
     from ..pipeline.network_loading import validate_checkpoint
     from ..weights.catalog import CATALOG, find_entry
@@ -77,7 +67,7 @@ def _download(args: argparse.Namespace) -> int:
         unknown = next(name for name in args.names if find_entry(name) is None)
         names = [entry.name for entry in CATALOG]
         raise OptionsError(f"Unknown weights {unknown!r}.{suggest(unknown, names)} Available: {', '.join(names)}.")
-    store = _open_store(args, mirror=args.mirror, require_digest=args.require_digest)
+    store = open_store(args, mirror=args.mirror, require_digest=args.require_digest)
     refused: Counter[type[BaseException]] = Counter()
     for entry in filter(None, entries):
         try:
@@ -95,7 +85,7 @@ def _models(args: argparse.Namespace) -> int:
     from ..pipeline.network_loading import validate_checkpoint
     from .weights_report import describe_weights, list_weights
 
-    store = _open_store(args)
+    store = open_store(args)
     for name in args.accept_changed or ():
         path, record = store.accept_changed(name, validate_checkpoint)
         print_line(f"{path} is accepted: {describe_weights(record)}, SHA-256 {record.sha256}")
@@ -119,7 +109,7 @@ def _convert(args: argparse.Namespace) -> int:
     from ..weights.catalog import find_entry
     from ..weights.folders import resolve_path
 
-    store = _open_store(args, offline=True)
+    store = open_store(args, offline=True)
     path = resolve_path(args.file, store.folders)
     if not isinstance(path, Path):
         raise MissingWeights(f"{args.file} is not in {store.folders[0]}. Run `gpen download {args.file}` first.")

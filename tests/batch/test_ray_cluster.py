@@ -299,7 +299,7 @@ def test_an_image_that_kills_whoever_has_it_fails_alone(ray, restore, photos, tm
     (tmp_path / "python" / "gpen_deadly.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "python"), os.environ["PYTHONPATH"]]))
     monkeypatch.syspath_prepend(tmp_path / "python")
-    from gpen_core.cli import restore as command
+    from gpen_core.cli import model_loading as command
 
     monkeypatch.setattr(command, "partial", deadly_partial)
     (photos / "05.png").rename(photos / "deadly.png")
