@@ -36,7 +36,7 @@ class HungUp(Terminated):
 
 
 # The first matching type is used. All other errors are `FAILED`.
-OF_ERROR: tuple[tuple[type[BaseException], ExitStatus], ...] = (
+STATUSES: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (OptionsError, ExitStatus.USAGE),
     (DeviceError, ExitStatus.USAGE),
     (InputError, ExitStatus.NO_INPUT),
@@ -55,11 +55,11 @@ def exit_status(errors: Mapping[type[BaseException], int], inputs: int = 1) -> E
 
     `errors` counts the failed inputs by error type, or contains the one error that ended the command. `NO_INPUT` means
     that every input is unreadable. If only some are, the status is `FAILED`."""
-    found = {_of(error) for error in errors}
+    found = {_status_of(error) for error in errors}
     if found <= {ExitStatus.NO_INPUT} and sum(errors.values()) == inputs:
         return ExitStatus.NO_INPUT
     return max((ExitStatus.FAILED if one is ExitStatus.NO_INPUT else one for one in found), default=ExitStatus.DONE)
 
 
-def _of(error: type[BaseException]) -> ExitStatus:
-    return next((status for kind, status in OF_ERROR if issubclass(error, kind)), ExitStatus.FAILED)
+def _status_of(error: type[BaseException]) -> ExitStatus:
+    return next((status for kind, status in STATUSES if issubclass(error, kind)), ExitStatus.FAILED)

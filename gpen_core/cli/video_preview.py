@@ -14,7 +14,7 @@ from .exit_status import exit_status
 from .model_loading import load_restorer
 from .progress_display import progress_reporter
 from .terminal import print_input_error, print_summary
-from .video_run import OF_THE_RUN, region_mask_for
+from .video_run import RUN_ERRORS, region_mask_for
 
 if TYPE_CHECKING:
     from ..batch.read_files import ReadFiles
@@ -56,7 +56,7 @@ def preview_videos(
         try:
             write = _write_clip if is_clip else _write_sheet
             write(args, restorer, options, video, job, region_mask_for(job, args.region_mask, plan))
-        except OF_THE_RUN:
+        except RUN_ERRORS:
             raise
         except GpenError as error:
             _report_error(error, job, plan, errors)

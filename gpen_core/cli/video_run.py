@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OF_THE_RUN = (Interrupted, WeightsError, DeviceError, MissingDependency, UnsupportedPackage)
+RUN_ERRORS = (Interrupted, WeightsError, DeviceError, MissingDependency, UnsupportedPackage)
 """Errors that every other video would have, too. They end a run of several videos."""
 
 
@@ -244,7 +244,7 @@ class _BatchRun(_Run):
             return outcome
         try:
             outcome.result = self.restore(job)
-        except OF_THE_RUN:
+        except RUN_ERRORS:
             raise
         except GpenError as error:
             outcome.error = error
