@@ -84,21 +84,21 @@ def _detect(args: argparse.Namespace) -> int:
     load = cache(partial(_load_detector, args))
     errors, total = Counter[type[BaseException]](), len(videos)
     with ExitStack() as stack:
-        todo = None
+        plan = None
         if images:
             total += 1
             try:
-                todo = stack.enter_context(_plan_images(args, images))
-                total += len(todo) - 1
+                plan = stack.enter_context(_plan_images(args, images))
+                total += len(plan) - 1
             except InputError as error:  # the arguments mean no image
                 if not videos:
                     raise
                 print_error(error)
                 errors[type(error)] += 1
         if videos:
-            errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options, todo)
-        if todo is not None:
-            errors += _detect_images(args, images, load, options, todo)
+            errors += detect_video.list_people(args, videos, load, partial(_identity_models, args), options, plan)
+        if plan is not None:
+            errors += _detect_images(args, images, load, options, plan)
     return exit_status(errors, total)
 
 
@@ -112,45 +112,46 @@ def _plan_images(args: argparse.Namespace, inputs: Sequence[str]) -> JobPlan:
         tuple(inputs), recursive=args.recursive, excluded=None if args.output is None else args.output.location
     )
     out = args.output
+    # Without -o nothing is written, and a plan in place has no conflicts.
     spec = OutputSpec(None, in_place=True) if out is None else OutputSpec(out.location, is_folder=out.is_folder)
-    todo = JobPlan(sources, spec)
-    if not todo:
-        todo.close()
+    plan = JobPlan(sources, spec)
+    if not plan:
+        plan.close()
         raise InputError(sources.no_images_text())
-    return todo
+    return plan
 
 
 def _detect_images(
-    args: argparse.Namespace, inputs: Sequence[str], load: Callable[[], Detector], options: RestoreOptions, todo: JobPlan
+    args: argparse.Namespace, inputs: Sequence[str], load: Callable[[], Detector], options: RestoreOptions, plan: JobPlan
 ) -> Counter[type[BaseException]]:
     """List the faces of the images, and return the failed ones by their errors."""
     from ..batch.input_check import find_unreadable
 
-    unreadable = find_unreadable(todo, {str(parse_location(one)) for one in inputs})
+    unreadable = find_unreadable(plan, {str(parse_location(one)) for one in inputs})
     for error in unreadable.values():
         print_error(error)
-    if len(unreadable) == len(todo):  # do not load or download anything
+    if len(unreadable) == len(plan):  # do not load or download anything
         return Counter(map(type, unreadable.values()))
-    return _list_all(args, load(), options, todo, unreadable)
+    return _list_images(args, load(), options, plan, unreadable)
 
 
 def _begin_listing(
-    args: argparse.Namespace, detector: Detector, todo: JobPlan, reporter: ProgressReporter
+    args: argparse.Namespace, detector: Detector, plan: JobPlan, reporter: ProgressReporter
 ) -> PeopleListing | None:
     """Return the listing of people for a folder or several images, if there is a folder to write it to."""
     from ..files.path_checks import is_folder
 
-    if args.output is None or (len(todo) == 1 and not any(map(is_folder, args.inputs))):
+    if args.output is None or (len(plan) == 1 and not any(map(is_folder, args.inputs))):
         return None
     folder = args.output.location
     if not isinstance(folder, Path):
         reporter.note("the page of the people is not written, because it needs a local folder for -o")
         return None
-    if len(todo) == 1 and next(iter(todo)).target == folder:  # it is a file
+    if len(plan) == 1 and next(iter(plan)).target == folder:  # it is a file
         return None
     inputs = [text for text in args.inputs if not detect_video.is_video(text)] + ["--recursive"] * args.recursive
     listing = PeopleListing.begin(args, inputs, folder, detector, _identity_models(args, detector), reporter)
-    listing.check_outputs(todo)
+    listing.check_outputs(plan)
     return listing
 
 
@@ -169,43 +170,46 @@ def _load_detector(args: argparse.Namespace) -> Detector:
         return load_detector(args.detector, args.models_dir, args.device, args.dtype, progress, downloads)
 
 
-def _list_all(
+def _list_images(
     args: argparse.Namespace,
     detector: Detector,
     options: RestoreOptions,
-    todo: JobPlan,
+    plan: JobPlan,
     unreadable: Mapping[str, InputError],
 ) -> Counter[type[BaseException]]:
+    """Print the faces of all readable images, and write what -o asks for. Return the failed images by their errors."""
     from ..batch.local import attempt
     from ..pipeline.report import OutcomeCounts
 
     counts, face_counts = OutcomeCounts(), []
-    with progress_reporter(args, len(todo)) as show:
-        listing = _begin_listing(args, detector, todo, show)
+    with progress_reporter(args, len(plan)) as reporter:
+        listing = _begin_listing(args, detector, plan, reporter)
 
-        def detect_one(job: ImageJob) -> None:
+        def list_one(job: ImageJob) -> None:
             if (error := unreadable.get(str(job.source))) is not None:
                 raise error
-            face_counts.append(_detect_one(job, detector, options, args.output is not None, listing, show))
+            face_counts.append(_list_image(job, detector, options, args.output is not None, listing, reporter))
 
-        for done, job in enumerate(todo, 1):
-            outcome = attempt(job, partial(detect_one, job))
+        for done, job in enumerate(plan, 1):
+            outcome = attempt(job, partial(list_one, job))
             if outcome.error is not None and str(job.source) not in unreadable:
-                show.error(str(outcome.error))
+                reporter.error(str(outcome.error))
             if outcome.error is not None and listing is not None:
                 listing.add_failed(job.source, outcome.error)
             counts.add(outcome)
-            show.step(done)
-        if len(todo) > 1:
-            failed = f", {len(todo) - len(face_counts):,} failed" if len(todo) > len(face_counts) else ""
+            reporter.step(done)
+        if len(plan) > 1:
+            failed = f", {len(plan) - len(face_counts):,} failed" if len(plan) > len(face_counts) else ""
             empty = f", none in {face_counts.count(0):,}" if 0 in face_counts else ""
-            show.summarize(f"{pluralize(len(todo), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}")
+            reporter.summarize(
+                f"{pluralize(len(plan), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}"
+            )
         if listing is not None:
-            listing.write(show)
+            listing.write(reporter)
     return counts.errors
 
 
-def _detect_one(
+def _list_image(
     job: ImageJob,
     detector: Detector,
     options: RestoreOptions,
