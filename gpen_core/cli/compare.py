@@ -51,8 +51,6 @@ def _compare(args: argparse.Namespace) -> int:
     from ..batch.file_keys import same_file_key
     from ..files.atomic_write import write_bytes
     from ..images import codecs, formats
-    from ..images.image import from_array
-    from ..images.metadata import Metadata
     from ..pipeline.model_set import ModelSet
     from ..pipeline.restorer import FaceRestorer
     from ..tools.compare import CompareGrid, contact_sheet
@@ -69,9 +67,7 @@ def _compare(args: argparse.Namespace) -> int:
             choices.models, args.detector, args.models_dir, args.device, args.dtype, progress, downloads, None, None
         )
         sheet = contact_sheet(FaceRestorer(models), photo.image, choices, options, progress)
-    colors = Metadata(icc=photo.metadata.icc)  # the sheet has the colors of the input
-    encoded = codecs.EncodedImage(from_array(sheet), colors, format_name, lossy=True)
-    write_bytes(args.output, codecs.encode(encoded, format_name))
+    write_bytes(args.output, codecs.encode_array(sheet, format_name, photo.metadata.icc))
     took = seconds_text(time.monotonic() - start)
     print_summary(args, f"{args.output}: {pixels_text(sheet.shape[1], sheet.shape[0])} ({took})")
     return 0

@@ -12,8 +12,6 @@ from ..batch import local
 from ..batch.job import ImageJob
 from ..files.atomic_write import atomic_write, write_bytes
 from ..images import codecs
-from ..images.image import from_array
-from ..images.metadata import Metadata
 from ..options import RestoreOptions
 from ..pipeline import report
 from ..pipeline.report import ImageOutcome
@@ -64,8 +62,7 @@ def _write_weights(folder: Path) -> tuple[Path, Path]:
 
 
 def _write_png(path: Path, rgb: demo_pictures.RGB8) -> None:
-    encoded = codecs.EncodedImage(from_array(rgb), Metadata(), "PNG", lossy=False)
-    write_bytes(path, codecs.encode(encoded, "PNG"))
+    write_bytes(path, codecs.encode_array(rgb, "PNG"))
 
 
 def _write_side_by_side(outcome: ImageOutcome, out: TextIO) -> None:

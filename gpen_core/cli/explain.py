@@ -54,8 +54,6 @@ def add_command(commands: Any, shared: argparse.ArgumentParser) -> None:
 def _explain(args: argparse.Namespace) -> int:
     from ..files.atomic_write import write_bytes
     from ..images import codecs
-    from ..images.image import from_array
-    from ..images.metadata import Metadata
     from ..pipeline.inputs import RestoreInput
     from ..tools.explain import render_stages
 
@@ -65,10 +63,9 @@ def _explain(args: argparse.Namespace) -> int:
     restorer = load_restorer(args, options)
     with progress_reporter(args) as progress:
         (result,) = restorer.restore_batch([RestoreInput(encoded.image)], options, progress=progress, keep_crops=True)
-    colors = Metadata(icc=encoded.metadata.icc)  # the images have the colors of the input
     for stage in render_stages(encoded.image, result, options):
         path = args.output / f"{stage.name}{SUFFIX}"
-        write_bytes(path, codecs.encode(codecs.EncodedImage(from_array(stage.image), colors, "PNG", lossy=False), "PNG"))
+        write_bytes(path, codecs.encode_array(stage.image, "PNG", encoded.metadata.icc))
         print_summary(args, f"{path}: {stage.text}")
     for number, face in enumerate(result.faces):
         print_summary(args, f"face {number}: {face.outcome_text()}")

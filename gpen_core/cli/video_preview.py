@@ -123,8 +123,6 @@ def _write_sheet(
 ) -> None:
     from ..files.atomic_write import write_bytes
     from ..images import codecs, formats
-    from ..images.image import from_array
-    from ..images.metadata import Metadata
     from ..video.preview import preview
 
     with progress_reporter(args) as progress:
@@ -139,6 +137,5 @@ def _write_sheet(
             max_memory=args.max_memory,
         )
     format_name = formats.output_format(job.target, "JPEG")
-    encoded = codecs.EncodedImage(from_array(sheet), Metadata(), format_name, lossy=True)
-    write_bytes(job.target, codecs.encode(encoded, format_name))
+    write_bytes(job.target, codecs.encode_array(sheet, format_name))
     print_summary(args, f"{job.target}: {pluralize(args.preview, 'frame')} before and after")

@@ -24,6 +24,7 @@ from .image import (
     MAX_VALUES,
     ORIENTATION_TAG,
     ImageData,
+    Pixels,
     apply_orientation,
     from_array,
     to_pil,
@@ -278,6 +279,11 @@ def encode(encoded: EncodedImage, format_name: str, quality: int | None = None) 
     to_pil(image).save(out, format_name, **_quality(encoded, format_name, quality), **save_arguments(metadata, format_name))
     complete = {"PNG": insert_png_color, "JPEG": insert_jpeg_segments}.get(format_name)
     return complete(out.getvalue(), metadata) if complete else out.getvalue()
+
+
+def encode_array(pixels: Pixels, format_name: str, icc: bytes | None = None, quality: int | None = None) -> bytes:
+    """Return the bytes of a file with these pixels (see `image.from_array`) and this color profile. WebP is lossy."""
+    return encode(EncodedImage(from_array(pixels), Metadata(icc=icc), format_name, lossy=True), format_name, quality)
 
 
 def check_format(format_name: str, image: ImageData, size: tuple[int, int] | None = None) -> None:

@@ -11,7 +11,6 @@ from ..faces.identity import Embedding, FaceEmbedder, embed_with_weight
 from ..faces.thumbnail import RGB8, face_thumbnail
 from ..images import codecs
 from ..images.image import ImageData, from_array, to_rgb8
-from ..images.metadata import Metadata
 from ..progress import pluralize
 from .people import DetectFaces, usable_faces
 
@@ -137,8 +136,7 @@ def not_joined_text(place: str) -> str:
 
 def encode_thumbnail(thumbnail: RGB8) -> bytes:
     """Return a thumbnail as a JPEG file."""
-    encoded = codecs.EncodedImage(from_array(thumbnail), Metadata(), "JPEG", lossy=True)
-    return codecs.encode(encoded, "JPEG", THUMBNAIL_QUALITY)
+    return codecs.encode_array(thumbnail, "JPEG", quality=THUMBNAIL_QUALITY)
 
 
 def choose_references(thumbnails: Sequence[bytes], detect: DetectFaces) -> list[bytes]:
