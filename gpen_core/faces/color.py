@@ -29,6 +29,7 @@ MAX_PHOTO_RESIDUAL = 0.03  # of a whole photo in one tone
 MAX_FACE_RESIDUAL = 0.1  # of a monochrome face in such a photo
 MAX_TONE_RESIDUAL = 0.025  # of a single face, noise included
 LUT_SIZE = 4096  # luminance steps of the lookup table
+MIN_STD = 1e-4  # of a channel in [0, 1]: below it, `transfer_color` does not change the contrast
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ def transfer_color(restored: FloatImage, crop: FloatImage, mask: FloatImage) -> 
     if not inside.any():
         return restored
     (mean_from, std_from), (mean_to, std_to) = cv2.meanStdDev(restored, mask=inside), cv2.meanStdDev(crop, mask=inside)
-    ratio = np.divide(std_to, std_from, out=np.ones_like(std_to), where=std_from > 1e-4).ravel()
+    ratio = np.divide(std_to, std_from, out=np.ones_like(std_to), where=std_from > MIN_STD).ravel()
     return np.asarray(np.clip((restored - mean_from.ravel()) * ratio + mean_to.ravel(), 0, 1), np.float32)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ..faces import mask as masks
 from ..faces.blend import BLUR_BELOW
-from ..faces.color import LUT_SIZE, TONE_SIZE, fit_tone
+from ..faces.color import LUT_SIZE, MIN_STD, TONE_SIZE, fit_tone
 from ..faces.face import Face
 from ..faces.mask import BORDER, EXCLUDED_CLASSES, KERNEL, MASK_SIZE, PASSES, SIGMA, TAIL, FaceParser
 from ..faces.postprocess import MaskModels
@@ -23,8 +23,6 @@ from ..network.module_loading import device_of
 from ..options import RestoreOptions
 from .torch_image import luminance
 from .torch_resize import resize_crop
-
-MIN_STD = 1e-4  # as in `color.match_color`: below it, the contrast of a channel is not changed
 
 
 def build_mask(
@@ -94,7 +92,7 @@ def apply_tone(
 def match_color(
     options: RestoreOptions, crop: torch.Tensor, restored: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Match the colors of the restored crop to the input crop inside the mask, if requested; see `color.match_color`."""
+    """Match the colors of the restored crop to the input crop inside the mask, if requested; see `color.transfer_color`."""
     if options.color != "match":
         return restored
     mask = square_mask(crop.device) if mask is None else mask
