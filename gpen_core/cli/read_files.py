@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..options import RestoreOptions, face_references, path_of
+from ..options import RestoreOptions, face_references, photo_path
 
 if TYPE_CHECKING:
     from ..batch.read_files import ReadFiles
@@ -28,6 +28,6 @@ def _named(args: argparse.Namespace, options: RestoreOptions) -> Iterator[Path]:
     if (listing := getattr(args, "input_list", None)) is not None:
         yield listing
     for reference in face_references(options.faces):
-        yield from (Path(path) for path in map(path_of, reference.photos) if path is not None)
+        yield from (Path(path) for path in map(photo_path, reference.photos) if path is not None)
     names = ",".join(str(getattr(args, name, "")) for name in WEIGHTS).split(",")
     yield from (Path(name) for name in names if os.path.isfile(name))

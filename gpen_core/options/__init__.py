@@ -26,7 +26,7 @@ from .selection import (
     base_selection,
     face_references,
     has_wanted_person,
-    path_of,
+    photo_path,
     with_references,
 )
 from .spec import (
@@ -85,7 +85,7 @@ __all__ = [
     "has_wanted_person",
     "parse_ranges",
     "parse_time",
-    "path_of",
+    "photo_path",
     "range_text",
     "required_weights",
     "supported_on_device",

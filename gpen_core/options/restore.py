@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import OptionsError
-from .selection import FACE_CHOICES, FaceReference, check_request, face_references, parse_faces
+from .selection import FACE_CHOICES, FaceReference, check_faces_request, face_references, parse_faces
 from .spec import A1111, API, COMMAND_LINE_ONLY, FACE_EMBEDDER, FACE_PARSER, DeclaredOptions, declare
 
 ORDERS = ("reading", "left-right", "large-small")
@@ -13,7 +13,7 @@ TEMPLATES = ("gpen", "ffhq")
 MASK_TYPES = ("auto", "feather", "parse")
 COLORS = ("auto", "none", "match")
 OCCLUDERS = "occluders"
-# What may stay the input's: ParseNet's classes by the words for them, and what lies over a face.
+# Regions that can be copied from the input: classes of ParseNet, and objects in front of a face.
 REGIONS = (
     "eyes", "brows", "nose", "mouth", "skin", "ears", "hair", "neck", "glasses", "earrings", "necklace", OCCLUDERS
 )  # fmt: skip
@@ -21,16 +21,16 @@ ANGLES = ("auto", "upright", "all")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 AUTO = "auto"
 AUTO_MODELS = (AUTO, f"{AUTO}:256")
-"""In place of a model: each face is restored by the smallest network that is there and suits it, from 512 on or from 256
-on. Where none is there, that for 2048 is fetched, which serves every size."""
+"""Names that select a network for each face: the smallest downloaded one that fits, from 512 or from 256 px up. If none is
+downloaded, the one for 2048 is downloaded, which fits every face."""
 OUTPUT_FORMATS = ("png", "jpg", "webp", "tiff")
-"""What results can be written as, whatever the input is: the suffixes of their names."""
+"""Suffixes of the formats in which results can be written, whatever the input is."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RestoreOptions(DeclaredOptions):
-    """How to restore the faces of one image. A value that cannot be raises `OptionsError`.
+    """How to restore the faces of one image. Raises `OptionsError` for an invalid value.
 
     docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
 
@@ -48,7 +48,7 @@ class RestoreOptions(DeclaredOptions):
         "all", "Faces",
         "Faces to restore: all, largest, center, or face numbers starting at 0, e.g. 0,2-4.",
         "selection", convert=parse_faces, placeholder="all, largest, center or 0,2-4",
-        suggestions=FACE_CHOICES, is_repeatable=True, check_request=check_request,
+        suggestions=FACE_CHOICES, is_repeatable=True, check_request=check_faces_request,
         infotext="GPEN selection", weights=lambda value: (FACE_EMBEDDER,) if face_references(value) else (),
     )  # fmt: skip
     order: str = declare(

@@ -74,14 +74,14 @@ def face_references(faces: FaceSelection) -> tuple[FaceReference, ...]:
     """Return the references of a selection. Those given as text have one path each."""
     parts = () if isinstance(faces, str) else faces
     return tuple(
-        part if isinstance(part, FaceReference) else _reference_to_path(part)
+        part if isinstance(part, FaceReference) else _parse_reference(part)
         for part in parts
-        if isinstance(part, FaceReference) or _is_path(part)
+        if isinstance(part, FaceReference) or _names_photo(part)
     )
 
 
 def has_wanted_person(faces: FaceSelection) -> bool:
-    """Whether a selection chooses people by references, beside those that it leaves out."""
+    """Whether a selection chooses people by references, and does not only leave people out."""
     return any(not one.is_excluded for one in face_references(faces))
 
 
@@ -93,11 +93,11 @@ def with_references(faces: Any, reference: object = None, leave_out: object = No
     return [faces, *references] if references else faces
 
 
-def check_request(faces: Any) -> None:
+def check_faces_request(faces: Any) -> None:
     """Check the option `faces` of a request, a graph or an image, which may not name files by `like:PATH` or `not:PATH`.
     Raises `OptionsError`."""
     for part in [faces] if isinstance(faces, str) else faces if isinstance(faces, (list, tuple)) else ():
-        if isinstance(part, str) and any(_is_path(one.strip()) for one in (part, *part.split(","))):
+        if isinstance(part, str) and any(_names_photo(one.strip()) for one in (part, *part.split(","))):
             raise OptionsError(
                 f"faces is {part!r}; a path can be given only on the command line and in Python. Give an image."
             )
@@ -116,7 +116,7 @@ def _parse_part(part: Any) -> Iterator[int | str | FaceReference]:
         raise ValueError(part)
     elif not isinstance(part, str):
         yield index(part)
-    elif _is_path(part):
+    elif _names_photo(part):
         if not part.partition(":")[2]:
             raise ValueError(part)
         yield part
@@ -136,12 +136,13 @@ def _parse_numbers(parts: Iterable[str]) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _is_path(part: object) -> bool:
+def _names_photo(part: object) -> bool:
+    """Whether a part is text such as `like:PHOTO`."""
     return isinstance(part, str) and part.startswith((LIKE, NOT))
 
 
-def _reference_to_path(part: object) -> FaceReference:
-    kind, _, path = str(part).partition(":")
+def _parse_reference(text: object) -> FaceReference:
+    kind, _, path = str(text).partition(":")
     return FaceReference((path,), f"{kind}:" == NOT, path)
 
 
@@ -149,6 +150,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def path_of(photo: object) -> str | None:
+def photo_path(photo: object) -> str | None:
     """Return the path of a photo, or None if it is an image in memory."""
     return fspath(photo) if isinstance(photo, PathLike) else photo if isinstance(photo, str) else None

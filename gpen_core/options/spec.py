@@ -1,4 +1,4 @@
-"""The declaration of an option, the check of its values, and what front ends derive from both."""
+"""How an option is declared and its values are checked, and what front ends read from the declarations."""
 
 from __future__ import annotations
 
@@ -22,47 +22,48 @@ Declared = TypeVar("Declared", bound="DeclaredOptions")
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """What front ends have to know about one option."""
+    """The declaration of one option, from which every front end derives its controls."""
 
     help: str
-    """Its meaning in English, the only copy: whole sentences. Translations are keyed by it."""
+    """The help text in English, in whole sentences. Translations are keyed by it."""
     label: str
-    """Its name for people."""
+    """The name that users see."""
     group: str
-    """`selection`, `detection`, `look`, `upscale` or `video`: options that are shown together."""
+    """`selection`, `detection`, `look`, `upscale` or `video`. Options of a group are shown together."""
     minimum: float | None = None
     maximum: float | None = None
-    """Both ends are included. None: there is none."""
+    """The range, both ends included. None: no limit."""
     step: float | None = None
-    """Of a slider. An integer: only whole numbers are accepted."""
+    """The step of a slider. If it is an integer, only whole numbers are accepted."""
     unit: str = ""
     choices: tuple[str, ...] = ()
-    """The values there are; of `multiple`, any of them may be taken together."""
+    """The accepted values."""
     multiple: bool = False
+    """Whether a value may consist of several choices."""
     suggestions: tuple[str, ...] = ()
-    """Of a value that is text: some to choose from in a list that others can be typed into."""
+    """For text: values that a list offers, into which others can be typed."""
     convert: Callable[[Any], Any] | None = None
-    """Checks the value and gives it as it is kept, in place of all checks by range and choices."""
+    """Checks and converts a value. It replaces the checks of range and choices."""
     is_repeatable: bool = False
-    """Whether the command line takes it several times, with one value each."""
+    """Whether it can be given several times on the command line, with one value each."""
     flag: str = ""
-    """Its name on the command line, if that is not its name in Python."""
+    """The name on the command line, if it differs from the name in Python."""
     check_request: Callable[[Any], None] | None = None
-    """Of a value that can name files: raises `OptionsError` if it does, or is wrong. See `DeclaredOptions.from_request`."""
+    """For values that can name files: raises `OptionsError` if one does. See `DeclaredOptions.from_request`."""
     placeholder: str = ""
-    """An example of a value that is text."""
+    """For text: an example of a value, for controls and error messages."""
     infotext: str = ""
-    """Its name in the parameters that A1111 writes into an image; empty: it is not written."""
+    """The name in the parameters that A1111 writes into an image. Empty: it is not written."""
     front_ends: frozenset[str] = FRONT_ENDS
-    """Where it is offered. What can name a file is for the command line and Python only: a request can name no path."""
+    """The front ends that offer it. Only the command line and Python offer options that name files."""
     host_defaults: Mapping[str, Any] = field(default_factory=dict)
-    """By front end, where its default is another one."""
+    """Defaults of front ends that differ from the default in Python."""
     is_advanced: bool = False
-    """Whether it is folded away at first sight."""
+    """Whether front ends hide it at first."""
     on_device: bool = True
-    """Whether values beside the default are computed on the GPU. Else faces are composited by the CPU."""
+    """Whether the GPU can composite faces with values other than the default. If not, the CPU does."""
     weights: Callable[[Any], tuple[str, ...]] = lambda value: ()
-    """The further weights that a value needs on any device."""
+    """Returns the additional weights that a value needs, such as `FACE_PARSER`."""
 
     @property
     def is_whole(self) -> bool:
@@ -70,19 +71,19 @@ class OptionSpec:
 
     @property
     def label_with_unit(self) -> str:
-        """`Min face size (px)`."""
+        """The label and the unit: `Min face size (px)`."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def range_text(self) -> str:
-        """`0 to 1`, `64 to 8192 px`, `0 s or more`; empty where there is no range."""
+        """The range: `0 to 1`, `64 to 8192 px`, `0 s or more`. Empty if there is none."""
         unit = f" {self.unit}" if self.unit else ""
         if self.minimum is None:
             return ""
         return f"{self.minimum:g}{unit} or more" if self.maximum is None else f"{self.minimum:g} to {self.maximum:g}{unit}"
 
     def validate(self, name: str, value: Any, default: Any) -> Any:
-        """The value as Python's own type. Raises `OptionsError`."""
+        """Check a value and return it as a type of Python, not of NumPy. Raises `OptionsError`."""
         if self.convert is not None:
             return self.convert(value)
         if value is None and default is None:
@@ -101,7 +102,9 @@ class OptionSpec:
 
 
 def parse_choices(name: str, value: Any, choices: tuple[str, ...], example: str) -> tuple[str, ...]:
-    """Several of `choices`, also as text with commas: in the order of `choices`, each once."""
+    """Parse several of `choices`, given as a sequence or as text with commas. Return each once, in the order of `choices`.
+
+    Raises `OptionsError`."""
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     try:
         names = frozenset(parts)
@@ -119,7 +122,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _is_finite(value: Any, whole: bool) -> bool:
-    """Whether it fits into its Python type: a float cannot hold 10**400."""
+    """Whether the value is finite as a float, which cannot hold 10**400. Whole numbers have no limit."""
     try:
         return whole or math.isfinite(value)
     except OverflowError:
@@ -134,8 +137,9 @@ def check_range(name: str, value: Any, low: float, high: float = math.inf, whole
         raise OptionsError(f"{name} is {value!r}; expected {kind} of at least {low:g}{upper}.")
 
 
-def declare(default: Any, label: str, text: str, group: str, **about: Any) -> Any:
-    return field(default=default, metadata={"spec": OptionSpec(text, label, group, **about)})
+def declare(default: Any, label: str, help_: str, group: str, **spec: Any) -> Any:
+    """Return a dataclass field with an `OptionSpec`."""
+    return field(default=default, metadata={"spec": OptionSpec(help_, label, group, **spec)})
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line, without leading dashes: `min-face-size`."""
+        """The name on the command line, without dashes in front: `min-face-size`."""
         return self.spec.flag or self.name.replace("_", "-")
 
     def default_for(self, front_end: str) -> Any:
@@ -156,10 +160,10 @@ class Option:
 
 
 class DeclaredOptions:
-    """Validates each field by its declaration."""
+    """Base class of dataclasses whose fields are options. It validates each field by its declaration."""
 
     def __repr__(self) -> str:
-        """Those that are not at their default."""
+        """List the options that are not at their default."""
         changed = ", ".join(f"{option.name}={value!r}" for option, value in changed_options(self))
         return f"{type(self).__name__}({changed})"
 
@@ -170,13 +174,13 @@ class DeclaredOptions:
 
     @classmethod
     def from_mapping(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
-        """The options among `values`, by their names; other keys are ignored. Raises `OptionsError`."""
+        """Return options with these values by name. Other keys are ignored. Raises `OptionsError`."""
         names = {option.name for option in declared_options(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
     @classmethod
     def from_request(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
-        """Like `from_mapping`, for values that come with a request, a graph or an image: they must not name files.
+        """Do the same as `from_mapping` with values from a request, a graph or an image, which must not name files.
 
         Raises `OptionsError`."""
         for option in declared_options(cls):
@@ -186,8 +190,9 @@ class DeclaredOptions:
 
 
 def declared_options(kind: type, front_end: str | None = None, *groups: str) -> list[Option]:
-    """The options of `RestoreOptions` or `VideoOptions`, in their order: those that this front end offers, of these groups;
-    without groups, of all."""
+    """Return the options of `RestoreOptions` or `VideoOptions` in the order of their declaration.
+
+    With `front_end`, only those that it offers. With `groups`, only those of these groups."""
     options = (Option(one.name, one.default, one.metadata["spec"]) for one in fields(kind))
     return [
         one
@@ -197,7 +202,7 @@ def declared_options(kind: type, front_end: str | None = None, *groups: str) -> 
 
 
 def changed_options(options: Any) -> Iterator[tuple[Option, Any]]:
-    """Those that are not at their default, each with its value."""
+    """Yield the options that are not at their default, each with its value."""
     for option in declared_options(type(options)):
         value = getattr(options, option.name)
         if value != option.default:
@@ -205,12 +210,12 @@ def changed_options(options: Any) -> Iterator[tuple[Option, Any]]:
 
 
 def required_weights(options: DeclaredOptions) -> frozenset[str]:
-    """The weights beside network and detector that these options need on any device, such as `FACE_PARSER`."""
+    """Return the weights that these options need besides network and detector, such as `FACE_PARSER`."""
     return frozenset(
         name for option in declared_options(type(options)) for name in option.spec.weights(getattr(options, option.name))
     )
 
 
 def supported_on_device(options: DeclaredOptions) -> bool:
-    """Whether all that these options ask for is computed on the GPU."""
+    """Whether the GPU can composite faces with these options."""
     return all(option.spec.on_device for option, _ in changed_options(options))

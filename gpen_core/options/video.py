@@ -1,4 +1,4 @@
-"""The further options of a video."""
+"""The additional options of a video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERLACED = ("deinterlace", "refuse", "keep")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class VideoOptions(DeclaredOptions):
-    """What is asked of a video beside `RestoreOptions`. A value that cannot be raises `OptionsError`.
+    """How to restore a video, in addition to `RestoreOptions`. Raises `OptionsError` for an invalid value.
 
     docs/reference/options.md lists the fields with their meaning, ranges and defaults."""
 

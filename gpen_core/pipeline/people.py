@@ -25,7 +25,7 @@ from ..faces.select import flag_implausible
 from ..images import formats
 from ..images.codecs import EncodedImage
 from ..images.image import ImageData
-from ..options import FaceReference, RestoreOptions, face_references, path_of
+from ..options import FaceReference, RestoreOptions, face_references, photo_path
 from .source_file import load_encoded
 
 DetectFaces = Callable[[ImageData], Sequence[Face]]
@@ -87,7 +87,7 @@ def load_person(reference: FaceReference, photos: Sequence[object], embedder: Fa
     loaded = [load_encoded(photo) for photo in photos]
     embeddings = []
     for photo, encoded in zip(photos, loaded):
-        name = path_of(photo) or reference.name
+        name = photo_path(photo) or reference.name
         faces = usable_faces(encoded.image, detect)
         if len(faces) != 1:
             found = "no face was found in it" if not faces else f"it has {len(faces)} faces"
@@ -127,7 +127,7 @@ def _photos(reference: FaceReference) -> Iterator[object]:
 
     Raises `InputError` for a folder without images."""
     for photo in reference.photos:
-        path = path_of(photo)
+        path = photo_path(photo)
         try:
             if path is None or not Path(path).is_dir():
                 yield photo
@@ -146,7 +146,7 @@ def _is_image(path: Path) -> bool:
 
 def _state(photo: object) -> object:
     """Return what changes when a photo changes: of a file, its path, size and time."""
-    path = path_of(photo)
+    path = photo_path(photo)
     if path is None:
         return id(photo)
     try:
