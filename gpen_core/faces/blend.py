@@ -58,24 +58,24 @@ class Canvas:
             weight = warp(mask, crop_to_region_matrix(alignment, region, mask.shape[0]), size, cubic=False, replicate=False)
         np.clip(weight, 0, 1, out=weight)  # in place here and below: new arrays of this size cost more than the math
         neighbors = self.register_overlaps(alignment, region)
-        previous, earlier = self.mask[region.slices], self.strengths[region.slices]
-        limit = np.float32(1) if self.region_mask is None else self.region_mask[region.slices]
-        mixed: FloatImage | np.float32 = np.float32(strength)
-        share = scaled = None
-        if neighbors and previous.any():
-            share = _overlap_share(weight, previous, earlier * limit, alignment, neighbors, region)
-            mixed = earlier + share * (np.float32(strength) - earlier)
-            share = _ratio(share * np.float32(strength), mixed)
-            scaled = previous * _ratio(mixed, earlier)
-        weight *= mixed * limit
+        old_mask, old_strengths = self.mask[region.slices], self.strengths[region.slices]  # views, which are written below
+        region_mask = np.float32(1) if self.region_mask is None else self.region_mask[region.slices]
+        strengths: FloatImage | np.float32 = np.float32(strength)
+        share = rescaled_mask = None
+        if neighbors and old_mask.any():
+            share = _overlap_share(weight, old_mask, old_strengths * region_mask, alignment, neighbors, region)
+            strengths = old_strengths + share * (np.float32(strength) - old_strengths)
+            share = _ratio(share * np.float32(strength), strengths)
+            rescaled_mask = old_mask * _ratio(strengths, old_strengths)
+        weight *= strengths * region_mask
         touched = weight > 0
         if not touched.any():
             return
-        earlier[:] = mixed
+        old_strengths[:] = strengths
         if not grain:  # which is measured in the whole square
             inner = _bounding_box(touched)
-            weight, previous, touched = weight[inner.slices], previous[inner.slices], touched[inner.slices]
-            share, scaled = (None if one is None else one[inner.slices] for one in (share, scaled))
+            weight, old_mask, touched = weight[inner.slices], old_mask[inner.slices], touched[inner.slices]
+            share, rescaled_mask = (None if one is None else one[inner.slices] for one in (share, rescaled_mask))
             region = inner.absolute_in(region)
         size = (region.x1 - region.x0, region.y1 - region.y0)
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[0]), size)
@@ -83,9 +83,9 @@ class Canvas:
         if grain > 0:
             grains.add_grain(self.original, alignment, region, restored, weight, grain)
         original = self.original.crop_rgb(region)
-        if share is not None and scaled is not None:
-            restored = self._mix_overlap(region, original, restored, share, previous)
-            np.maximum(weight, scaled, out=weight)
+        if share is not None and rescaled_mask is not None:
+            restored = self._mix_overlap(region, original, restored, share, old_mask)
+            np.maximum(weight, rescaled_mask, out=weight)
         self._make_writable()
         amount = cv2.merge((weight, weight, weight))  # NumPy is slow if an array has no channels
         # At an amount of 1 this is exactly the restored value; a sum like a + m * (b - a) is not.
@@ -93,7 +93,7 @@ class Canvas:
         original *= np.subtract(1, amount, out=amount)
         original += restored
         self.result.paste(region, original, touched)
-        cv2.copyTo(weight, touched.view(np.uint8), previous)  # three times as fast as NumPy's
+        cv2.copyTo(weight, touched.view(np.uint8), old_mask)  # three times as fast as NumPy's
 
     def register_overlaps(self, alignment: Alignment, region: Region) -> list[Alignment]:
         """Record a face that will be pasted into `region` and return the earlier faces whose regions overlap it."""
@@ -121,11 +121,11 @@ class Canvas:
             self.result = self.original.writable()
 
     def _mix_overlap(
-        self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, previous: FloatImage
+        self, region: Region, original: FloatImage, restored: FloatImage, share: FloatImage, old_mask: FloatImage
     ) -> FloatImage:
         """Mix the restored colors of two overlapping faces; `share` is the new face's part."""
-        overlap = previous > 0
-        amount = previous[overlap][:, None]
+        overlap = old_mask > 0
+        amount = old_mask[overlap][:, None]
         others = (self.result.crop_rgb(region)[overlap] - original[overlap] * (1 - amount)) / amount
         new = share[overlap][:, None]
         # The division by a small amount enlarges rounding errors; the amount that the result is multiplied by later is as
@@ -141,14 +141,14 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Region:
 
 def _overlap_share(
     weight: FloatImage,
-    previous: FloatImage,
+    old_mask: FloatImage,
     max_weight: FloatImage,
     alignment: Alignment,
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> FloatImage:
     """Return the new face's share [h, w] of the restored color where earlier faces overlap it; the nearer face is on top."""
-    old = np.clip(_ratio(previous, max_weight), 0, 1)
+    old = np.clip(_ratio(old_mask, max_weight), 0, 1)
     others = np.minimum.reduce([_center_distance(one, region) for one in neighbors])
     nearer = 1 / (1 + np.exp(STEEPNESS * (_center_distance(alignment, region) - others)))
     on_top = weight * (1 - old * (1 - nearer))

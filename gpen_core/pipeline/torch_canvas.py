@@ -46,28 +46,28 @@ class TorchCanvas:
         window = self._device_image.slices(region)
         weight = self._warp_mask(mask, alignment, region, size)
         neighbors = self._canvas.register_overlaps(alignment, region)
-        limit: torch.Tensor | float = 1.0 if self._region_mask is None else self._region_mask[window]
-        previous, earlier = self._mask[window].clone(), self._strengths[window].clone()
-        mixed: torch.Tensor | float = strength
-        scaled = previous
+        region_mask: torch.Tensor | float = 1.0 if self._region_mask is None else self._region_mask[window]
+        old_mask, old_strengths = self._mask[window].clone(), self._strengths[window].clone()
+        strengths: torch.Tensor | float = strength
+        rescaled_mask = old_mask
         share = None
         if neighbors:
-            share = _overlap_share(weight, previous, earlier * limit, alignment, neighbors, region)
-            mixed = earlier + share * (strength - earlier)
-            share = _ratio(share * strength, mixed)
-            scaled = previous * _ratio(mixed, earlier)
-        weight = weight * (mixed * limit)
+            share = _overlap_share(weight, old_mask, old_strengths * region_mask, alignment, neighbors, region)
+            strengths = old_strengths + share * (strength - old_strengths)
+            share = _ratio(share * strength, strengths)
+            rescaled_mask = old_mask * _ratio(strengths, old_strengths)
+        weight = weight * (strengths * region_mask)
         touched = weight > 0
         restored = warp(crop, crop_to_region_matrix(alignment, region, crop.shape[-1]), size).clamp_(0, 1)
         original = self._device_image.rgb(region)
         if share is not None:
-            restored = self._mix_overlap(region, original, restored, share, previous)
-            weight = torch.maximum(weight, scaled)
+            restored = self._mix_overlap(region, original, restored, share, old_mask)
+            weight = torch.maximum(weight, rescaled_mask)
         # With a weight of 1, the result is exactly the restored value, as in `Canvas.paste`.
         blended = self._device_image.quantize(restored * weight + original * (1 - weight))
         self._result[window] = torch.where(touched[..., None], blended, self._result[window])
-        self._mask[window] = torch.where(touched, weight, previous)
-        self._strengths[window] = mixed
+        self._mask[window] = torch.where(touched, weight, old_mask)
+        self._strengths[window] = strengths
         self._regions.append(region)
 
     @property
@@ -105,25 +105,25 @@ class TorchCanvas:
         return warp(mask[None], matrix, size, cubic=False, replicate=False)[0].mul_(WEIGHT_GAIN).clamp_(0, 1)
 
     def _mix_overlap(
-        self, region: Region, original: torch.Tensor, restored: torch.Tensor, share: torch.Tensor, previous: torch.Tensor
+        self, region: Region, original: torch.Tensor, restored: torch.Tensor, share: torch.Tensor, old_mask: torch.Tensor
     ) -> torch.Tensor:
         """Mix the restored colors of overlapping faces, with the weight `share` for the new one. See `Canvas`."""
-        overlap = previous > 0
+        overlap = old_mask > 0
         shown = self._device_image.rgb(region, self._result)
-        others = (shown - original * (1 - previous)) / torch.where(overlap, previous, torch.ones_like(previous))
+        others = (shown - original * (1 - old_mask)) / torch.where(overlap, old_mask, torch.ones_like(old_mask))
         return torch.where(overlap, restored * share + others.clamp(0, 1) * (1 - share), restored)
 
 
 def _overlap_share(
     weight: torch.Tensor,
-    previous: torch.Tensor,
+    old_mask: torch.Tensor,
     max_weight: torch.Tensor,
     alignment: Alignment,
     neighbors: Sequence[Alignment],
     region: Region,
 ) -> torch.Tensor:
     """[h, w]: the weight of the new face where faces overlap, like `blend._overlap_share`."""
-    old = _ratio(previous, max_weight).clamp(0, 1)
+    old = _ratio(old_mask, max_weight).clamp(0, 1)
     own = _center_distance(alignment, region, weight.device)
     others = torch.stack([_center_distance(one, region, weight.device) for one in neighbors]).amin(0)
     nearer = torch.sigmoid((others - own) * STEEPNESS)
