@@ -15,34 +15,25 @@ from ..faces.detection.retinaface import Detector
 from ..faces.mask import FaceParser
 from ..faces.postprocess import MaskModels
 from ..files.path_checks import AnyPath
-from ..network import GPEN, RELEASED
+from ..network import RELEASED
 from ..network.memory_estimate import bytes_per_face
 from ..options import AUTO, DETECTORS, OCCLUDERS, RestoreOptions
 from ..progress import Progress, ProgressEvent, no_progress
-from ..weights.catalog import RESTORE, find_operation
+from ..weights.catalog import RESTORE
 from ..weights.digest import DigestRecord, file_sha256
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders, Names, find_file, models_dirs, present_sizes, to_names
-from ..weights.name_check import DETECTOR, MODEL, UPSCALER, check_name
+from ..weights.name_check import DETECTOR, check_name
 from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
-from . import rrdb
 from .device_check import verified_device
 from .devices import SMALLER_MODEL_HINT, ForkGuard, pick_device, pick_dtype
 from .gpen_runner import GPENRunner, SizeSelector, parse_auto_model
 from .identity_models import IdentityModels
 from .lazy import Lazy
 from .needed_weights import needed_networks, parses_mask
-from .network_loading import (
-    build_detector,
-    build_network,
-    detection_dtype,
-    load_parser,
-    load_size,
-    load_upscaler,
-    validate_checkpoint,
-)
-from .onnx_providers import provider_dtype, requested_provider
+from .network_loading import NetworkLoader, validate_checkpoint
+from .onnx_providers import requested_provider
 from .upscale import LANCZOS, Upscaler
 
 log = logging.getLogger(__name__)
@@ -144,51 +135,24 @@ class ModelSet:
         precision = pick_dtype(dtype, torch_device, provider)
         store = Store(models_dirs(models_dir), downloads, keep_onnx=provider is not None)
         detection_store = store if detection_dir is None else Store(models_dirs(detection_dir), downloads)
-        notify = progress or no_progress
         weights_device = torch_device if offload_device is None else pick_device(offload_device)
-        parser_dtype = detection_dtype(precision, torch_device)
-        build_gpen = partial(build_network, precision, torch_device, provider)
-        build_face_detector = partial(build_detector, weights_device, parser_dtype)
-        sizes = parse_auto_model(models[0])
-        present = present_sizes(store.folders)
-        names = tuple(map(str, models))
+        loader = NetworkLoader(store, detection_store, torch_device, weights_device, precision, provider)
+        notify = progress or no_progress
+        names = [str(model) for model in models]
+        sizes, present = parse_auto_model(names[0]), present_sizes(store.folders)
         if sizes:
-            names = needed_networks(names[0], store.folders) if prefetch_auto else ()
-        for name in names:
-            check_name(name, MODEL, store.folders)
-        check_name(detector, DETECTOR, detection_store.folders)
-        requests = [WeightRequest(store, name, build_gpen) for name in names]
-        requests.append(WeightRequest(detection_store, str(detector), build_face_detector))
-        if upscaler != LANCZOS:
-            rrdb.require_backend()
-            check_name(upscaler, UPSCALER, store.folders)
-            requests.append(WeightRequest(store, upscaler, rrdb.validate_state_dict))
-
-        def load_runner(model: str, progress: Progress) -> GPENRunner:
-            network, origin = store.load_with_origin(model, build_gpen, progress)
-            load_fp32 = partial(store.load, model, partial(build_network, torch.float32, torch_device, None))
-            has_fp32 = isinstance(network, GPEN) or network.is_converted
-            return GPENRunner(network, torch_device, load_fp32 if has_fp32 else None, origin, find_operation(model))
-
+            names = [*needed_networks(names[0], store.folders)] if prefetch_auto else []
+        loader.prefetch(names, str(detector), upscaler, notify)
         runners: Sequence[GPENRunner] | SizeSelector
-        prefetch(requests, notify)
         if sizes:
-            gpen_dtype = precision if provider is None else provider_dtype(provider, torch_device, precision)
-            runners = SizeSelector(sizes, gpen_dtype, partial(load_size, load_runner), present)
+            runners = SizeSelector(sizes, loader.gpen_dtype, loader.runner_for_size, present)
         else:
-            runners = [load_runner(str(model), notify) for model in models]
-        face_detector = detection_store.load(str(detector), build_face_detector, notify)
+            runners = [loader.runner(name, notify) for name in names]
+        face_detector = loader.detector(str(detector), notify)
         count = 1 + (0 if sizes else len(models))
         notify(ProgressEvent("load", count, count, "model", "Loaded"))
-        return cls(
-            runners,
-            face_detector,
-            torch_device,
-            partial(load_parser, detection_store, weights_device, parser_dtype),
-            weights_device,
-            partial(load_upscaler, store, weights_device, torch_device, precision),
-            IdentityModels.from_store(face_detector, detection_store),
-        )
+        identity = IdentityModels.from_store(face_detector, detection_store)
+        return cls(runners, face_detector, torch_device, loader.parser, weights_device, loader.upscaler, identity)
 
     def parser(self, options: RestoreOptions, progress: Progress) -> FaceParser | None:
         """Return the face parser if these options need one. It is loaded on first use.
@@ -299,10 +263,10 @@ def load_detector(
     """Load only a detector, for `face_detection.detect_faces`; see `FaceRestorer.load`."""
     ForkGuard.check()
     torch_device = _pick_verified_device(device)
-    build = partial(build_detector, torch_device, detection_dtype(pick_dtype(dtype, torch_device), torch_device))
     store = Store(models_dirs(models_dir), downloads)
     check_name(detector, DETECTOR, store.folders)
-    return store.load(str(detector), build, progress or no_progress)
+    loader = NetworkLoader(store, store, torch_device, torch_device, pick_dtype(dtype, torch_device))
+    return loader.detector(str(detector), progress or no_progress)
 
 
 def _pick_verified_device(device: str | torch.device) -> torch.device:

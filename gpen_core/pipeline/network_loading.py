@@ -1,9 +1,10 @@
-"""Builds networks from the content of weights files, for torch or for ONNX Runtime."""
+"""Builds networks from the content of weights files, for torch or for ONNX Runtime, and loads those of a restorer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -15,8 +16,10 @@ from ..network import GPEN, OnnxModel, OnnxNetwork, normalize_state_dict, valida
 from ..network.onnx_network import CPU_PROVIDER
 from ..optional_packages import require
 from ..progress import Progress, ProgressEvent, no_progress
-from ..weights.catalog import Entry, network_name
+from ..weights.catalog import Entry, find_operation, network_name
+from ..weights.name_check import DETECTOR, MODEL, UPSCALER, check_name
 from ..weights.onnx_proof import MIN_DEVIATION, sample_image
+from ..weights.prefetch import WeightRequest, prefetch
 from ..weights.store import Store
 from . import rrdb
 from .devices import SMALLER_MODEL_HINT
@@ -24,7 +27,7 @@ from .gpen_runner import GPENRunner, Network
 from .identity_models import build_embedder
 from .needed_weights import PARSER_NAME
 from .onnx_providers import provider_dtype, providers_for
-from .upscale import Upscaler
+from .upscale import LANCZOS, Upscaler
 
 MAX_PROVIDER_ERROR = 1e-2
 """Root mean square difference of a provider's output from the CPU's, in standard deviations. TF32 gives about 1e-3."""
@@ -109,42 +112,90 @@ def validate_checkpoint(content: object, entry: Entry | None) -> None:
         raise WeightsError(f"These tensors have non-finite values: {summarize_problems(non_finite)}.")
 
 
-def load_upscaler(
-    store: Store, weights_device: torch.device, device: torch.device, dtype: torch.dtype, name: str, progress: Progress
-) -> Upscaler:
-    """Load an upscaler with its weights on `weights_device`, to run on `device`."""
-    rrdb.require_backend()  # before downloading anything
+@dataclass(frozen=True)
+class NetworkLoader:
+    """Loads the networks of a restorer from the models folders, for one device and precision.
 
-    def build(content: object, entry: Entry | None) -> Upscaler:
-        state_dict, layout = rrdb.validate_state_dict(content, entry)
-        load_fp32 = partial(load_upscaler, store, weights_device, device, torch.float32, name, no_progress)
-        return Upscaler(rrdb.load_rrdbnet(state_dict, layout).to(weights_device), layout, device, dtype, load_fp32)
+    The methods raise the errors of `Store.load`."""
 
-    return store.load(name, build, progress)
+    store: Store
+    """The restoration networks and upscalers."""
+    detection_store: Store
+    """The networks that find faces and parts of faces."""
+    device: torch.device
+    """The device on which the networks run."""
+    weights_device: torch.device
+    """The device of the weights. It is another one if a host moves them, see `FaceRestorer.load`."""
+    dtype: torch.dtype
+    provider: str | None = None
+    """The provider of ONNX Runtime that runs the restoration networks, if one was requested."""
 
+    @property
+    def gpen_dtype(self) -> torch.dtype:
+        """The precision in which the restoration networks compute."""
+        return self.dtype if self.provider is None else provider_dtype(self.provider, self.device, self.dtype)
 
-def load_size(load_runner: Callable[[str, Progress], GPENRunner], size: int, progress: Progress) -> GPENRunner:
-    """Load the network of that size and move it to its device. Errors as in `Store.load`."""
-    with oom_context("the network", SMALLER_MODEL_HINT):
-        runner = load_runner(network_name(size), progress)
-        runner.network.to(runner.device)
-    progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
-    return runner
+    @property
+    def detection_dtype(self) -> torch.dtype:
+        """The precision of detector and face parser: float32, or bfloat16 on CPUs, where it was tested."""
+        return self.dtype if self.dtype == torch.bfloat16 and self.device.type == "cpu" else torch.float32
 
+    def prefetch(self, networks: Sequence[str], detector: str, upscaler: str, progress: Progress) -> None:
+        """Check the names, and download all missing files before any is read.
 
-def build_detector(device: torch.device, dtype: torch.dtype, content: object, entry: Entry | None) -> Detector:
-    return Detector.from_state_dict(normalize_state_dict(content), device, dtype)
+        Raises `MissingDependency` if no installed package can build the upscaler."""
+        for name in networks:
+            check_name(name, MODEL, self.store.folders)
+        check_name(detector, DETECTOR, self.detection_store.folders)
+        requests = [WeightRequest(self.store, name, self._build_gpen) for name in networks]
+        requests.append(WeightRequest(self.detection_store, detector, self._build_detector))
+        if upscaler != LANCZOS:
+            rrdb.require_backend()
+            check_name(upscaler, UPSCALER, self.store.folders)
+            requests.append(WeightRequest(self.store, upscaler, rrdb.validate_state_dict))
+        prefetch(requests, progress)
 
+    def runner(self, model: str, progress: Progress) -> GPENRunner:
+        """Load a restoration network. Its weights stay on the CPU."""
+        network, origin = self.store.load_with_origin(model, self._build_gpen, progress)
+        load_fp32 = partial(self.store.load, model, partial(build_network, torch.float32, self.device, None))
+        has_fp32 = isinstance(network, GPEN) or network.is_converted
+        return GPENRunner(network, self.device, load_fp32 if has_fp32 else None, origin, find_operation(model))
 
-def load_parser(store: Store, device: torch.device, dtype: torch.dtype, progress: Progress) -> FaceParser:
-    require("facexlib")  # before downloading anything
+    def runner_for_size(self, size: int, progress: Progress) -> GPENRunner:
+        """Load the released network of that size, and move it to the device."""
+        with oom_context("the network", SMALLER_MODEL_HINT):
+            runner = self.runner(network_name(size), progress)
+            runner.network.to(self.device)
+        progress(ProgressEvent("load", 1, 1, "model", "Loaded"))
+        return runner
 
-    def build(content: object, entry: Entry | None) -> FaceParser:
-        return FaceParser.from_state_dict(normalize_state_dict(content), device, dtype)
+    def detector(self, name: str, progress: Progress) -> Detector:
+        return self.detection_store.load(name, self._build_detector, progress)
 
-    return store.load(PARSER_NAME, build, progress)
+    def parser(self, progress: Progress) -> FaceParser:
+        """Load ParseNet. Raises `MissingDependency` without facexlib."""
+        require("facexlib")  # before downloading anything
 
+        def build(content: object, entry: Entry | None) -> FaceParser:
+            return FaceParser.from_state_dict(normalize_state_dict(content), self.weights_device, self.detection_dtype)
 
-def detection_dtype(precision: torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype of detector and face parser: float32, or bfloat16 on CPUs, where it was tested."""
-    return precision if precision == torch.bfloat16 and device.type == "cpu" else torch.float32
+        return self.detection_store.load(PARSER_NAME, build, progress)
+
+    def upscaler(self, name: str, progress: Progress) -> Upscaler:
+        """Load an upscaler. Raises `MissingDependency` if no installed package can build it."""
+        rrdb.require_backend()  # before downloading anything
+
+        def build(content: object, entry: Entry | None) -> Upscaler:
+            state_dict, layout = rrdb.validate_state_dict(content, entry)
+            load_fp32 = partial(replace(self, dtype=torch.float32).upscaler, name, no_progress)
+            network = rrdb.load_rrdbnet(state_dict, layout).to(self.weights_device)
+            return Upscaler(network, layout, self.device, self.dtype, load_fp32)
+
+        return self.store.load(name, build, progress)
+
+    def _build_gpen(self, content: object, entry: Entry | None) -> Network:
+        return build_network(self.dtype, self.device, self.provider, content, entry)
+
+    def _build_detector(self, content: object, entry: Entry | None) -> Detector:
+        return Detector.from_state_dict(normalize_state_dict(content), self.weights_device, self.detection_dtype)

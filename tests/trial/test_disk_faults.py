@@ -22,8 +22,8 @@ from gpen_core.batch import local
 from gpen_core.batch.job import ImageJob
 from gpen_core.errors import GpenError, OutputError
 from gpen_core.images import codecs
+from gpen_core.network import GPEN
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.model_set import GPEN
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.weights import convert, digest
 from gpen_core.weights.catalog import Entry

@@ -13,9 +13,9 @@ from gpen_core import cli
 from gpen_core.batch import local
 from gpen_core.errors import OutOfMemory
 from gpen_core.images import codecs, decoders
+from gpen_core.network import GPEN
 from gpen_core.options import RestoreOptions
 from gpen_core.pipeline.inputs import RestoreSession
-from gpen_core.pipeline.model_set import GPEN
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.weights import archive, checkpoint, convert, digest
 
