@@ -92,11 +92,10 @@ def _restore_jobs(
         jobs,
         spec.options,
         on_finished,
-        None,
-        spec.max_memory,
-        done,
-        spec.require_all_faces,
-        spec.measure_identity and restorer.can_measure_identity,
+        max_memory=spec.max_memory,
+        is_done=done,
+        require_all_faces=spec.require_all_faces,
+        measure_identity=spec.measure_identity and restorer.can_measure_identity,
     )
 
 

@@ -154,12 +154,12 @@ def _output_spec(args: argparse.Namespace) -> OutputSpec:
     from ..batch.output_names import OutputSpec
 
     return OutputSpec(
-        None if args.output is None else args.output.location,
-        args.in_place,
-        args.before_swap,
-        args.background,
-        args.boxes,
-        args.region_mask,
+        out=None if args.output is None else args.output.location,
+        in_place=args.in_place,
+        before_swap=args.before_swap,
+        background=args.background,
+        boxes=args.boxes,
+        region_mask=args.region_mask,
         is_folder=args.output is not None and args.output.is_folder,
         format=args.format,
         suffix=args.suffix,
@@ -246,8 +246,8 @@ class _Run:
                 self.plan,
                 self.options,
                 on_outcome,
-                reporter,
-                self.args.max_memory,
+                progress=reporter,
+                max_memory=self.args.max_memory,
                 is_done=self._is_done,
                 require_all_faces=len(self.plan) == 1,
                 measure_identity=self.args.report is not None and restorer.can_measure_identity,
@@ -263,10 +263,10 @@ class _Run:
         spec = ray_images.ImageWorkerSpec(
             restorer_loader(args, options),
             options,
-            args.max_memory,
-            args.skip_existing,
-            len(self.plan) == 1,
-            args.report is not None,
+            max_memory=args.max_memory,
+            skip_existing=args.skip_existing,
+            require_all_faces=len(self.plan) == 1,
+            measure_identity=args.report is not None,
         )
         with self._outcome_callback() as (on_outcome, _):
             ray_images.run(self.plan, spec, cluster, on_outcome, self.report.begin)

@@ -213,10 +213,16 @@ class FaceRestorer:
 
         `RestoreInput` describes the inputs. `changes` are fields of `RestoreOptions` that replace those of `options`:
         `restore("photo.jpg", strength=0.8)`. Errors as in `restore_batch`."""
-        restore_input = RestoreInput(image, before_swap, background, region_mask, boxes)
-        limits = {"max_memory": max_memory, "max_pixels": max_pixels}
-        changes = {"progress": progress, "measure_identity": measure_identity, **limits, **changes}
-        return self.restore_batch([restore_input], options, **changes)[0]
+        (result,) = self.restore_batch(
+            [RestoreInput(image, before_swap, background, region_mask, boxes)],
+            options,
+            progress=progress,
+            max_memory=max_memory,
+            max_pixels=max_pixels,
+            measure_identity=measure_identity,
+            **changes,
+        )
+        return result
 
     __call__ = restore
 
@@ -272,8 +278,7 @@ class FaceRestorer:
         if options.upscale != 1:
             with run.timer.stage("upscale"):
                 upscaler = self.models.upscaler(options, notify)
-                limits = (max_memory, max_pixels)
-                inputs = [with_upscaled_background(one, options, upscaler, notify, *limits) for one in inputs]
+                inputs = [with_upscaled_background(one, options, upscaler, notify, max_memory, max_pixels) for one in inputs]
         with run.timer.stage("detect"):
             sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache, max_pixels)
         for session in sessions:
@@ -381,13 +386,13 @@ class FaceRestorer:
         smallest, largest = self.detector.detectable_sizes(session.image, session.options.detection_size)
         crops = tuple(crop for _, crop in sorted(run.crops.get(session, {}).items()))
         return RestoreResult(
-            session.canvas.mask,
-            tuple(session.faces),
-            smallest,
-            largest,
-            run.timer.seconds,
-            session.canvas.result,
-            crops,
-            tuple(session.notes),
-            session.source_file,
+            mask=session.canvas.mask,
+            faces=tuple(session.faces),
+            smallest_face=smallest,
+            largest_face=largest,
+            seconds=run.timer.seconds,
+            image_data=session.canvas.result,
+            crops=crops,
+            notes=tuple(session.notes),
+            source_file=session.source_file,
         )
