@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ..gpen_core import Face, PersonOutcome, RestoreResult, SequenceResult, VideoResult
 
 
+EMPTY_MASK = "The mask is empty (zero everywhere): nothing was restored."
+PLACEHOLDER_MASK = "Load Image's placeholder mask counts as no mask"
+
+
 def restore_outputs() -> list[Any]:
     return [
         io.Image.Output(
@@ -30,10 +34,6 @@ def restore_outputs() -> list[Any]:
         ),
         io.String.Output(display_name="summary", tooltip="Number of faces found and restored, and why others were skipped."),
     ]
-
-
-EMPTY_MASK = "The mask is empty (zero everywhere): nothing was restored."
-PLACEHOLDER_MASK = "Load Image's placeholder mask counts as no mask"
 
 
 def image_output(results: Iterable[RestoreResult], like: torch.Tensor, extra_notes: Sequence[str] = ()) -> NodeOutput:

@@ -128,7 +128,7 @@ def _masks(masks: Sequence[torch.Tensor] | None, counts: Sequence[int]) -> Itera
     """Yield the mask [h, w] of each crop, or None if no masks are connected."""
     if masks is None or not any(counts):
         return repeat(None)
-    each = [one for some in masks for one in some.detach().float().cpu().reshape(-1, *some.shape[-2:]).numpy()]
+    each = [one for some in masks for one in tensors.mask_array(some)]
     return iter(tensors.broadcast(_without_placeholders(each, counts), sum(counts), "masks", "crop"))
 
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 PLACEHOLDER_SIZE = (64, 64)  # of Load Image's mask
 TOLERANCE = 1 / 255  # values outside 0-1 by less than this come from rounding or from sharp resize filters
+OVERSHOOT = "the {what} has values from {low:g} to {high:g}. They are clipped to 0 to 1."
 
 
 def iter_frames(
@@ -42,9 +43,6 @@ def iter_frames(
             is_warned = True
             frame = frame.clamp(0, 1)
         yield frame.detach().to("cpu", dtype).numpy()
-
-
-OVERSHOOT = "the {what} has values from {low:g} to {high:g}. They are clipped to 0 to 1."
 
 
 def _not_finite_message(frame: torch.Tensor, label: str) -> str:
@@ -104,13 +102,18 @@ def mask_to_tensor(mask: NDArray[np.float32], size: int) -> torch.Tensor:
     return scaled[0].to(management.intermediate_device())
 
 
+def mask_array(mask: torch.Tensor) -> NDArray[np.float32]:
+    """Convert a MASK [B, H, W] or [H, W] to an array [B, H, W]."""
+    array: NDArray[np.float32] = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy()
+    return array
+
+
 def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32] | None]:
     """Return one mask [H, W] per frame of a MASK [B, H, W] or [H, W]; a single mask applies to all frames. Each is None if
     no mask or Load Image's placeholder is connected."""
     if mask is None or is_placeholder(mask):
         return [None] * count
-    masks = list(mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy())
-    return broadcast(masks, count, "mask")
+    return broadcast(list(mask_array(mask)), count, "mask")
 
 
 def video_mask(mask: torch.Tensor | None, count: int | None = None) -> NDArray[np.float32] | None:
@@ -118,7 +121,7 @@ def video_mask(mask: torch.Tensor | None, count: int | None = None) -> NDArray[n
     placeholder is connected. Raises `InputError` unless there are one or `count` masks."""
     if mask is None or is_placeholder(mask):
         return None
-    masks = mask.detach().float().cpu().reshape(-1, *mask.shape[-2:]).numpy()
+    masks = mask_array(mask)
     if count is not None and len(masks) not in (1, count):
         broadcast(list(masks), count, "mask", "frame")
     return masks[0] if len(masks) == 1 else masks
