@@ -150,6 +150,7 @@ class _SingleRun(_Run):
     """One named video. Its error ends the run."""
 
     def run(self) -> int:
+        """Restore the video, write the report and return the exit status."""
         from ..files.atomic_write import check_folder_writable
         from ..video import video_report
 
@@ -198,6 +199,7 @@ class _BatchRun(_Run):
         self.people = self.restored_people = 0
 
     def run(self) -> int:
+        """Restore the videos, write the report and return the exit status."""
         failure: str | None = None
         try:
             self._check_all()

@@ -57,9 +57,10 @@ class FaceCompositor(Protocol[Crop]):
         """Crop a face. If memory runs out, torch's error is raised; see `devices.run_with_oom_backoff`."""
 
     def paste(self, task: FaceTask, crop: Crop, restored: Crop, note: str | None) -> Crop:
-        """Mask, recolor and paste `restored`, the network's output for `crop`. Returns the crop that was pasted.
+        """Mask, recolor and paste `restored`, the network's output for `crop`. Returns the recolored crop.
 
-        Raises `OutOfMemory` if there is not enough memory for the mask."""
+        The face is marked as restored, or skipped if the option `min_identity` does not allow any strength. Raises
+        `OutOfMemory` if there is not enough memory for the mask."""
 
     def flush(self, task: FaceTask) -> None:
         """Finish a face. After the last face of an image, the image contains all of them."""
@@ -84,6 +85,7 @@ class OpenCVCompositor:
         return task.session.crop(task.alignment)
 
     def paste(self, task: FaceTask, crop: FloatImage, restored: FloatImage, note: str | None) -> FloatImage:
+        """See `FaceCompositor.paste`."""
         session, options = task.session, task.session.options
 
         def run(outputs: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage | None]:

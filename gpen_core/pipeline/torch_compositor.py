@@ -66,6 +66,7 @@ class TorchCompositor:
         )
 
     def paste(self, task: FaceTask, crop: torch.Tensor, restored: torch.Tensor, note: str | None) -> torch.Tensor:
+        """See `FaceCompositor.paste`. The options that this class supports skip no face."""
         canvas = self._canvas(task.session)
         if canvas is None:
             return to_tensor(self._opencv.paste(task, to_array(crop), to_array(restored), note), self._device)
