@@ -14,7 +14,7 @@ from . import inputs, loading, outputs, tensors
 from .comfy import ComfyNode, NodeOutput, PlacementsType, io, schema, ui
 from .host_progress import NodeProgress
 from .model import GpenModel
-from .options import FaceOptions, LookOptions, restore_options
+from .options import FaceOptions, LookOptions, merge_restore_options
 from .restore_base import make_inputs
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class CropFaces(ComfyNode):
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         if look.background is not None:
             raise OptionsError(NO_BACKGROUND)
-        options = restore_options(face, look, **{**values, "strength": 1.0, **UNUSED_LOOK})
+        options = merge_restore_options(face, look, **{**values, "strength": 1.0, **UNUSED_LOOK})
         frames = make_inputs(image, region_mask, face, look)
         placements, squares, masks, faces = GpenPlacements(), [], [], []
         with NodeProgress(cls.hidden.unique_id) as reporter:

@@ -10,7 +10,7 @@ from . import boxes, inputs, loading, tensors
 from .comfy import BoundingBoxes, ComfyNode, NodeOutput, io, schema, ui
 from .host_progress import NodeProgress
 from .model import GpenModel
-from .options import FaceOptions, LookOptions, refuse_image_inputs, restore_options
+from .options import FaceOptions, LookOptions, merge_restore_options, refuse_image_inputs
 
 
 class DetectFaces(ComfyNode):
@@ -53,7 +53,7 @@ class DetectFaces(ComfyNode):
         refuse_image_inputs(face, LookOptions(), "Detect Faces (GPEN) searches the whole image.")
         batch = tensors.OutputBatch(image, channels=3)
         found = []
-        options = restore_options(face, LookOptions())
+        options = merge_restore_options(face, LookOptions())
         with NodeProgress(cls.hidden.unique_id) as reporter:
             model = loading.linked_or_any(gpen_model, reporter)
             for frame, faces in model.detect(tensors.iter_frames(image), len(image), options):

@@ -46,14 +46,14 @@ class LookOptions:
     background: torch.Tensor | None = None
 
 
-def restore_options(face: FaceOptions, look: LookOptions, **values: Any) -> RestoreOptions:
+def merge_restore_options(face: FaceOptions, look: LookOptions, **values: Any) -> RestoreOptions:
     """Merge the options with `values` of the node's own inputs. Raises `OptionsError`, and `InputError` for an invalid
     reference."""
     options = _merge(RestoreOptions, face, look, values)
     return replace(options, faces=face.with_references(options.faces))
 
 
-def video_options(face: FaceOptions, look: LookOptions, **values: Any) -> VideoOptions:
+def merge_video_options(face: FaceOptions, look: LookOptions, **values: Any) -> VideoOptions:
     """Merge the options for videos. Raises `OptionsError`."""
     return _merge(VideoOptions, face, look, values)
 

@@ -12,7 +12,7 @@ from . import boxes, loading, outputs, tensors, used_crops
 from .comfy import ComfyNode, NodeOutput
 from .host_progress import NodeProgress
 from .model import GpenModel
-from .options import FaceOptions, LookOptions, restore_options
+from .options import FaceOptions, LookOptions, merge_restore_options
 
 if TYPE_CHECKING:
     from ..gpen_core import RestoreInput
@@ -46,7 +46,7 @@ class RestoreNodeBase(ComfyNode):
     ) -> NodeOutput:
         """Restore a batch of single images and return the node's outputs. `values` holds the node's own options."""
         face, look = face_options or FaceOptions(), look_options or LookOptions()
-        options = restore_options(face, look, **values)
+        options = merge_restore_options(face, look, **values)
         target = image if look.background is None else look.background
         if reason := skip_reason(options, image, region_mask):
             return outputs.passthrough(target, reason)

@@ -16,7 +16,7 @@ from . import inputs, loading, outputs, tensors, video_io
 from .comfy import ExecutionBlocker, NodeOutput, io, schema, ui
 from .host_progress import NodeProgress
 from .model import GpenModel
-from .options import FaceOptions, LookOptions, refuse_image_inputs, restore_options, video_options
+from .options import FaceOptions, LookOptions, merge_restore_options, merge_video_options, refuse_image_inputs
 from .restore_base import RestoreNodeBase, skip_reason
 
 if TYPE_CHECKING:
@@ -113,23 +113,23 @@ class RestoreVideo(RestoreNodeBase):
             raise InputError("Both region_mask and mask_video are connected. Connect one of them.")
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         refuse_image_inputs(face, look, IMAGE_ONLY)
-        options = restore_options(face, look, **values)
-        asked = video_options(face, look, temporal_smoothing=temporal_smoothing)
+        options = merge_restore_options(face, look, **values)
+        video_options = merge_video_options(face, look, temporal_smoothing=temporal_smoothing)
         with NodeProgress(cls.hidden.unique_id) as reporter:
 
             def get_model() -> GpenModel:
                 return loading.linked_or_loaded(gpen_model, model, reporter)
 
             if image is not None:
-                return _restore_frames(get_model, image, options, asked, region_mask, mask_video, reporter)
-            return _restore_video(get_model, video, options, asked, region_mask, mask_video, reporter)
+                return _restore_frames(get_model, image, options, video_options, region_mask, mask_video, reporter)
+            return _restore_video(get_model, video, options, video_options, region_mask, mask_video, reporter)
 
 
 def _restore_video(
     get_model: Callable[[], GpenModel],
     video: Any,
     options: RestoreOptions,
-    asked: VideoOptions,
+    video_options: VideoOptions,
     region_mask: torch.Tensor | None,
     mask_video: Any,
     reporter: NodeProgress,
@@ -145,7 +145,7 @@ def _restore_video(
         video_io.mask_clip(mask_video, work_folder) as clip,
     ):
         region = clip or tensors.video_mask(region_mask)
-        trimmed = replace(asked, start=source.start, end=source.end)
+        trimmed = replace(video_options, start=source.start, end=source.end)
         try:
             result = _restore_file(get_model(), source.path, work_folder, options, trimmed, region, reporter)
         except MissingDependency as error:
@@ -187,7 +187,7 @@ def _restore_frames(
     get_model: Callable[[], GpenModel],
     image: torch.Tensor,
     options: RestoreOptions,
-    asked: VideoOptions,
+    video_options: VideoOptions,
     region_mask: torch.Tensor | None,
     mask_video: Any,
     reporter: NodeProgress,
@@ -216,7 +216,7 @@ def _restore_frames(
             model.restorer,
             read_frames,
             options,
-            asked,
+            video_options,
             region_mask=region,
             progress=reporter,
             max_memory=max_memory,

@@ -92,13 +92,13 @@ class Download:
         from gpen_core import download_weights
 
         try:
-            records = download_weights(names, host.models_dirs(), self._hear)
+            records = download_weights(names, host.models_dirs(), self._on_progress)
         except BaseException as error:  # raised again by `result`
             self._outcome.set_exception(error)
         else:
             self._outcome.set_result(all(record.has_digest for record in records.values()))
 
-    def _hear(self, event: ProgressEvent) -> None:
+    def _on_progress(self, event: ProgressEvent) -> None:
         if self._is_cancelled.is_set():
             raise Interrupted(CANCELLED)
         self.text, self.done, self.total = self._format(event), event.done, event.total or 0
