@@ -17,7 +17,7 @@ from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage
 from ..progress import StageTimer
 from .devices import run_with_oom_backoff
-from .inputs import RestoreSession
+from .session import RestoreSession
 
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
 

@@ -1,11 +1,10 @@
-"""The inputs of one image, and the session that restores it."""
+"""The inputs of one image, their checks and conversions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
 from os import PathLike
 from typing import Any
 
@@ -14,38 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError, OptionsError
-from ..faces import swap_detection
-from ..faces.align import Alignment, align_face, crop_face, full_square, square_face
-from ..faces.blend import Canvas, blur_small_face
-from ..faces.color import photo_residual
-from ..faces.face import Box, Face, Landmarks
-from ..faces.identity import FaceEmbedder, PersonMatch, embed_face
-from ..faces.select import (
-    ZERO_STRENGTH,
-    flag_implausible,
-    matches_box,
-    missing_numbers,
-    person_notes,
-    select_faces,
-    skip_outside_boxes,
-    sort_faces,
-)
+from ..faces.face import Box
 from ..images.image import MAX_VALUES, FloatImage, ImageData, same_aspect_ratio
 from ..images.resize import resize
 from ..images.resized_metadata import with_dimensions
 from ..options import RestoreOptions
 from ..progress import Progress
-from .people import People, with_identity
-from .source_file import SourceFile, load_encoded
+from .source_file import load_encoded
 from .upscale import Upscaler, upscale
 
 MAX_FLOAT_MASK = 1.5  # more is not a rounding error, but a mask from 0 to 255
 MAX_REPR = 60  # characters
 MAX_CHANNELS = 4  # RGBA
 MAX_COORDINATE = 1 << 24  # pixels, for the edges of a box: OpenCV cannot crop much larger ones
-# Crop size in pixels to measure a face's square before its network is selected. The template is offset by half a pixel of
-# the crop, so a much smaller crop would shift the square.
-PROBE_SIZE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +79,7 @@ def describe_image(image: object) -> str:
 
 
 def load_image(image: object, max_memory: int | None = None, max_pixels: int | None = None) -> ImageData:
-    """The same as `load_encoded`, but without metadata."""
+    """Do the same as `load_encoded`, but return only the pixels."""
     return load_encoded(image, max_memory, max_pixels).image
 
 
@@ -124,167 +104,8 @@ def with_upscaled_background(
     return replace(restore_input, image=encoded, background=replace(encoded, image=upscaled, metadata=metadata, data=b""))
 
 
-class RestoreSession:
-    """The state of one image while it is restored: its images, its faces and the canvas."""
-
-    def __init__(
-        self,
-        restore_input: RestoreInput,
-        options: RestoreOptions,
-        max_memory: int | None = None,
-        people: People | None = None,
-        max_pixels: int | None = None,
-    ) -> None:
-        """`people` are those whom the options choose or leave out by references."""
-        self.options = options
-        self.people = people
-        load = partial(load_encoded, max_memory=max_memory, max_pixels=max_pixels)
-        encoded = load(restore_input.image)  # later replaced by the background, whose metadata the result gets
-        self.image = encoded.image
-        self.crop_image = encoded.image
-        """The image from which faces are cropped for the network."""
-        self.before_swap = None if restore_input.before_swap is None else load(restore_input.before_swap).image
-        if restore_input.background is not None:
-            encoded = load(restore_input.background)
-        background = None if restore_input.background is None else encoded.image
-        self.source_file = SourceFile.of(encoded)
-        self.background_scale = (1.0, 1.0) if background is None else scale_factor(self.image.size, background.size)
-        target = background or self.image
-        self.canvas = Canvas(
-            target, None if restore_input.region_mask is None else resize_mask(restore_input.region_mask, target.size)
-        )
-        self.boxes = (
-            None if restore_input.boxes is None else [_validate_box(n, box) for n, box in enumerate(restore_input.boxes)]
-        )
-        self.is_aligned = restore_input.is_aligned
-        self.faces: list[Face] = []
-        self.notes: list[str] = []
-
-    @cached_property
-    def photo_residual(self) -> float:
-        """See `color.photo_residual`. Infinite unless the option `color` is `auto`."""
-        return photo_residual(self.image) if self.options.color == "auto" else math.inf
-
-    def set_detections(self, detections: Sequence[Face]) -> None:
-        """Number and select the detected faces. Skipped faces get a reason."""
-        options = self.options
-        if self.is_aligned:
-            detections = [square_face(self.image, options.template)]
-        faces = self._skip_unchanged(flag_implausible(sort_faces(detections, options.order)))
-        if self.boxes is not None:
-            self.notes += [
-                f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)})"
-                for n, box in enumerate(self.boxes)
-                if not any(matches_box(face.box, box) for face in faces)
-            ]
-            faces = skip_outside_boxes(faces, self.boxes)
-        self.notes += missing_numbers(options.faces, len(faces))
-        faces = [self._skip_outside_region(face) for face in faces]
-        matches: list[PersonMatch | None] = []
-        if self.people is not None:
-            matches = self.people.match(self.image, faces)
-            self.notes += person_notes(matches)
-            faces = [
-                face if match is None else replace(face, similarity=match.wanted_similarity)
-                for face, match in zip(faces, matches)
-            ]
-        faces = select_faces(faces, self.image.size, options, matches)
-        if options.strength == 0:
-            faces = [replace(face, reason=face.reason or ZERO_STRENGTH) for face in faces]
-        self.faces = faces
-
-    def alignments(self, size_for: Callable[[float], int]) -> list[tuple[int, Alignment, Alignment]]:
-        """Return for each face to restore its number, its alignment in the image, and its alignment in the target.
-
-        The target is the background, else the image. `size_for` returns the crop's side for the side of the face's square
-        in the target, both in pixels. Faces that cannot be aligned are skipped with a reason."""
-        todo = []
-        for n, face in enumerate(self.faces):
-            if face.reason is not None:
-                continue
-            placement = self._source_and_target(face.landmarks, PROBE_SIZE)
-            if not isinstance(placement, str):
-                placement = self._source_and_target(face.landmarks, size_for(placement[1].side))
-            if isinstance(placement, str):
-                self.skip(n, placement)
-            else:
-                todo.append((n, *placement))
-        return todo
-
-    def _source_and_target(self, landmarks: Landmarks, size: int) -> tuple[Alignment, Alignment] | str:
-        """Return the alignments of a face in the image and in the target, or the reason why there is none."""
-
-        def align(points: Landmarks, image: ImageData) -> Alignment | str:
-            return full_square(image.width, size) if self.is_aligned else align_face(points, size, self.options.template)
-
-        alignment = align(landmarks, self.image)
-        if isinstance(alignment, str):
-            return alignment
-        if alignment.source_region(*self.image.size).empty:
-            return "it is outside the image"
-        if self.background_scale == (1.0, 1.0):
-            return alignment, alignment
-        target = align(self._to_background(landmarks), self.canvas.original)
-        # It may have no alignment only there, because the aspect ratio of the background may differ slightly.
-        return f"in the background {target}" if isinstance(target, str) else (alignment, target)
-
-    def skip(self, number: int, reason: str) -> None:
-        self.faces[number] = replace(self.faces[number], reason=reason)
-
-    def width_ratio(self, number: int, alignment: Alignment) -> float:
-        """The width of the face as a fraction of the side of its square."""
-        return 1.0 if self.is_aligned else min(1.0, self.faces[number].width * alignment.scale / alignment.size)
-
-    def crop(self, alignment: Alignment) -> FloatImage:
-        return crop_face(self.crop_image, alignment)
-
-    def paste(
-        self,
-        number: int,
-        crop: FloatImage,
-        mask: FloatImage | None,
-        target: Alignment,
-        note: str | None,
-        strength: float,
-    ) -> None:
-        """Blend a restored crop into the image or its background at `target`, see `Canvas.paste`. Small faces are blurred
-        first."""
-        self.canvas.paste(blur_small_face(crop, self.faces[number]), mask, target, strength, self.options.grain)
-        self.mark_restored(number, crop.shape[0], note)
-
-    def mark_restored(self, number: int, network_size: int, note: str | None) -> None:
-        """Record that a face was restored by the network of that size."""
-        self.faces[number] = replace(self.faces[number], restored=True, note=note, network=network_size)
-
-    def measure_identity(self, embedder: FaceEmbedder) -> None:
-        """Set the similarity of each restored face to its input, and to the people of the options."""
-        for n, face in enumerate(self.faces):
-            if face.restored:
-                before = embed_face(embedder, self.image, face.landmarks)
-                after = embed_face(embedder, self.canvas.result, self._to_background(face.landmarks))
-                self.faces[n] = with_identity(face, self.people, before, after)
-
-    def _to_background(self, points: Landmarks) -> Landmarks:
-        """Convert points from the image to the background. Integer coordinates are pixel centers."""
-        return np.asarray((points + 0.5) * self.background_scale - 0.5, np.float64)
-
-    def _skip_unchanged(self, faces: list[Face]) -> list[Face]:
-        if self.before_swap is None:
-            return faces
-        changes = swap_detection.face_differences(self.before_swap, self.image, faces)
-        return [_with_change(face, change) for face, change in zip(faces, changes)]
-
-    def _skip_outside_region(self, face: Face) -> Face:
-        region_mask = self.canvas.region_mask
-        if region_mask is None or face.reason is not None or not np.isfinite(face.box).all():
-            return face
-        (x0, y0), (x1, y1) = np.array([face.box[:2], face.box[2:]]) * self.background_scale
-        rows = slice(max(0, int(y0)), max(0, int(np.ceil(y1))))
-        columns = slice(max(0, int(x0)), max(0, int(np.ceil(x1))))
-        return face if region_mask[rows, columns].any() else replace(face, reason="outside the mask")
-
-
-def _validate_box(number: int, box: Sequence[float]) -> Box:
+def validate_box(number: int, box: Sequence[float]) -> Box:
+    """Return a box as four numbers. Raises `InputError` if it is not one; `number` names it."""
     try:
         x0, y0, x1, y1 = (float(v) for v in box)
     except (TypeError, ValueError):
@@ -292,15 +113,6 @@ def _validate_box(number: int, box: Sequence[float]) -> Box:
     if not all(abs(v) <= MAX_COORDINATE for v in (x0, y0, x1, y1)):  # NaN is not
         raise InputError(f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers up to {MAX_COORDINATE} px.")
     return x0, y0, x1, y1
-
-
-def _with_change(face: Face, change: float) -> Face:
-    if not np.isfinite(change):  # its landmarks are implausible: `align_face` reports it later
-        return face
-    reason = face.reason
-    if reason is None and change < swap_detection.THRESHOLD:
-        reason = f"not changed by the swap: {change:.3f}, {swap_detection.THRESHOLD:g} counts as changed"
-    return replace(face, change=change, reason=reason)
 
 
 def scale_factor(

@@ -15,7 +15,8 @@ from ..faces.blend import Canvas
 from ..images.image import LUMA, FloatImage, ImageData, Region
 from ..options import RestoreOptions
 from ..weights.catalog import COLORIZE, INPAINT, RESTORE
-from .inputs import RestoreInput, RestoreSession, resize_mask
+from .inputs import RestoreInput, resize_mask
+from .session import RestoreSession
 
 ROWS_PER_STEP = 256
 NAMES = {COLORIZE: "a network that colors faces", INPAINT: "a network that fills a region"}

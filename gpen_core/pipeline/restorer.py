@@ -27,9 +27,10 @@ from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .devices import SMALLER_MODEL_HINT, ForkGuard, check_memory
 from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
-from .inputs import RestoreInput, RestoreSession, to_inputs, with_upscaled_background
+from .inputs import RestoreInput, to_inputs, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
+from .session import RestoreSession
 from .torch_compositor import TorchCompositor
 from .torch_image import MAX_CACHED_BYTES, UploadCache
 from .upscale import LANCZOS

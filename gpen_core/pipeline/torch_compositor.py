@@ -13,7 +13,7 @@ from ..images.image import FloatImage, Region
 from ..progress import StageTimer
 from .compositor import FEATHERED_MASK_HINT, MASK_NOUN, FaceTask, OpenCVCompositor
 from .devices import run_with_oom_backoff
-from .inputs import RestoreSession
+from .session import RestoreSession
 from .torch_canvas import TorchCanvas
 from .torch_image import DeviceImage, Made, UploadCache, make_if_fits, to_array, to_tensor
 from .torch_postprocess import apply_tone, blur_small_face, build_mask, match_color

@@ -19,9 +19,10 @@ from ..faces.postprocess import match_color, tone_and_mask
 from ..images.image import FloatImage, ImageData, from_array
 from ..options import RestoreOptions
 from ..pipeline.gpen_runner import GPENRunner, parse_auto_model
-from ..pipeline.inputs import RestoreInput, RestoreSession
+from ..pipeline.inputs import RestoreInput
 from ..pipeline.operations import require_restoration
 from ..pipeline.restorer import FaceRestorer
+from ..pipeline.session import RestoreSession
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .contact_sheet import CELL_SIZE, MARGIN, caption, header_row, sheet_row
 

@@ -85,7 +85,7 @@ def test_a_face_that_a_stretched_background_makes_no_face_of_is_left_alone_and_s
 
     width = next(w for w in np.linspace(0, -1, 2000) if fits(w, 1) and not fits(w, 1.019))
     face = replace(helpers.make_face((200, 100), 80), landmarks=(points - middle) * (width, 1) + middle)
-    monkeypatch.setattr("gpen_core.pipeline.inputs.flag_implausible", list)
+    monkeypatch.setattr("gpen_core.pipeline.session.flag_implausible", list)
     restorer = helpers.restorer(helpers.constant_weights(256, (1, 0, 0)), [face])
     assert restorer.restore(picture).faces[0].restored
     background = np.zeros((2000, 4076, 3), np.uint8)

@@ -15,8 +15,8 @@ from gpen_core.errors import OutOfMemory
 from gpen_core.images import codecs, decoders
 from gpen_core.network import GPEN
 from gpen_core.options import RestoreOptions
-from gpen_core.pipeline.inputs import RestoreSession
 from gpen_core.pipeline.restorer import FaceRestorer
+from gpen_core.pipeline.session import RestoreSession
 from gpen_core.weights import archive, checkpoint, convert, digest
 
 from .faults import NO_MEMORY, parts, replace
