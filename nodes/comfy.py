@@ -28,8 +28,8 @@ BoundingBoxes = io.Custom("BOUNDING_BOX")
 AnyBoundingBoxes = io.Custom("BOUNDING_BOX,BBOX,SEGS")  # types of ComfyUI, other packs and Impact Pack
 
 __all__ = [
-    "BoundingBoxes",
     "AnyBoundingBoxes",
+    "BoundingBoxes",
     "ComfyExtension",
     "ComfyNode",
     "ExecutionBlocker",

@@ -12,9 +12,9 @@ __all__ = [
     "GPENConfig",
     "OnnxModel",
     "OnnxNetwork",
-    "validate_tensors",
-    "validate_size",
-    "validate_state_dict",
     "extract_state_dict",
     "normalize_state_dict",
+    "validate_size",
+    "validate_state_dict",
+    "validate_tensors",
 ]
