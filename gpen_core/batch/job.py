@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .io import exists
+from .image_io import exists
 from .locations import Location
 
 Boxes = tuple[tuple[float, float, float, float], ...]

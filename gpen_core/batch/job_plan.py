@@ -18,7 +18,7 @@ from ..errors import InputError, OptionsError, OutputError, summarize_problems
 from ..files.atomic_write import check_folder_writable
 from ..files.path_checks import is_folder
 from ..images import codecs, formats
-from . import io
+from . import image_io
 from .file_keys import FileKeyMap, same_file_key
 from .job import ImageJob
 from .locations import Location, parse_location
@@ -157,12 +157,12 @@ class JobPlan:
         return formats.output_format(PurePath(self._output_path("x")), "")
 
     def _check_alpha(self) -> None:
-        converted = (job for job in self if isinstance(job.base, Path) and not io.is_same_format(job.base, job.target))
-        opaque = (job for job in converted if io.format_of(job.target, "") in codecs.OPAQUE_FORMATS)
+        converted = (job for job in self if isinstance(job.base, Path) and not image_io.is_same_format(job.base, job.target))
+        opaque = (job for job in converted if image_io.format_of(job.target, "") in codecs.OPAQUE_FORMATS)
         with_alpha = [job for job in islice(opaque, CHECKED_HEADERS) if _has_alpha(job.base)]
         if with_alpha:
             names = summarize_problems([str(job.base) for job in with_alpha])
-            raise OptionsError(f"{names}: {codecs.alpha_message(io.format_of(with_alpha[0].target, ''))}")
+            raise OptionsError(f"{names}: {codecs.alpha_message(image_io.format_of(with_alpha[0].target, ''))}")
 
     def close(self) -> None:
         self._database.close()

@@ -25,9 +25,9 @@ from ..pipeline.restore_result import RestoreResult
 from ..pipeline.restorer import FaceRestorer
 from ..pipeline.upscale import output_size
 from ..progress import Progress
-from . import io
+from . import image_io
 from .file_keys import same_file_key
-from .io import format_of, write_bytes
+from .image_io import format_of, write_bytes
 from .job import ImageJob, input_locations
 from .locations import Location
 
@@ -287,7 +287,7 @@ def attempt(job: ImageJob, operation: Callable[[], None]) -> ImageOutcome:
 
 def _decode_memory(location: Location) -> int:
     try:
-        return io.decode_memory(location)
+        return image_io.decode_memory(location)
     except Exception as error:  # reading the image raises it later
         log.debug("%s: the required memory is unknown: %s", location, error)
         return 0
@@ -303,10 +303,10 @@ def _read(job: ImageJob, outcome: ImageOutcome, max_memory: int | None, upscale:
 
 
 def _read_files(job: ImageJob, max_memory: int | None, upscale: float) -> _JobImages:
-    read = partial(io.read, max_memory=max_memory, max_pixels=job.max_pixels)
+    read = partial(image_io.read, max_memory=max_memory, max_pixels=job.max_pixels)
     encoded = read(job.source)
     base = encoded if job.background is None else read(job.background)
-    if not io.is_same_format(job.base, job.target, base.format) or upscale != 1:  # fails before the work
+    if not image_io.is_same_format(job.base, job.target, base.format) or upscale != 1:  # fails before the work
         codecs.check_format(format_of(job.target, base.format), base.image, output_size(base.image.size, upscale))
     before_swap = None if job.before_swap is None else read(job.before_swap).image
     background = None if job.background is None else base.image
@@ -340,7 +340,7 @@ def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> 
     """Write the result, and return notes on metadata that the file does not keep."""
     format_name = format_of(job.target, encoded.format)
     is_upscaled = _is_upscaled(encoded, result)
-    if result.is_changed or is_upscaled or not io.is_same_format(job.base, job.target, encoded.format):
+    if result.is_changed or is_upscaled or not image_io.is_same_format(job.base, job.target, encoded.format):
         metadata = with_dimensions(encoded.metadata, result.image_data.size) if is_upscaled else encoded.metadata
         restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
         write_bytes(job.target, codecs.encode(restored, format_name, job.quality))

@@ -218,11 +218,11 @@ def _list_image(
     reporter: ProgressReporter,
 ) -> int:
     """Print the faces of one image and return their number."""
-    from ..batch import io
+    from ..batch import image_io
     from ..pipeline.face_detection import detect_faces
     from ..pipeline.no_face import what_to_try
 
-    encoded = io.read(job.source)
+    encoded = image_io.read(job.source)
     (faces,) = detect_faces(detector, [encoded.image], options)
     smallest, largest = detector.detectable_sizes(encoded.image, options.detection_size)
     size = pixels_text(*encoded.image.size)
@@ -246,7 +246,7 @@ def _format_face(face: Face) -> str:
 
 
 def _write_numbered(job: ImageJob, encoded: EncodedImage, faces: Sequence[Face], reporter: ProgressReporter) -> None:
-    from ..batch.io import format_of, write_bytes
+    from ..batch.image_io import format_of, write_bytes
     from ..faces.draw import draw_faces
     from ..images import codecs
     from ..images.image import from_array

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpen_core.batch import io as access
+from gpen_core.batch import image_io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.job import is_done
 from gpen_core.batch.job_plan import JobPlan

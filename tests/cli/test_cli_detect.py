@@ -11,7 +11,7 @@ import video_files
 from cli_fixtures import file_names, pixels, write_broken_png
 from PIL import Image
 
-from gpen_core.batch import io
+from gpen_core.batch import image_io
 from gpen_core.tools.demo import images as demo_pictures
 
 pytest_plugins = ["cli_fixtures"]
@@ -142,14 +142,14 @@ def test_a_box_of_nan_is_refused_with_its_number(restore, group, tmp_path):
     ("error", "status", "said"), [(MemoryError(), 5, "not enough memory"), (ValueError("a bug"), 1, "Unexpected ValueError")]
 )
 def test_an_error_of_one_image_is_its_own_and_ends_as_restore_does(detect, group, plain, monkeypatch, error, status, said):
-    read = io.read
+    read = image_io.read
 
     def fails(place, *more):
         if str(place) == str(group):
             raise error
         return read(place, *more)
 
-    monkeypatch.setattr(io, "read", fails)
+    monkeypatch.setattr(image_io, "read", fails)
     ran = detect(group, plain)
     assert ran.status == status and said in ran.err and str(group) in ran.err
     assert str(plain) in ran.out

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from unittest import mock
 
-from gpen_core.batch import io as access
+from gpen_core.batch import image_io as access
 from gpen_core.batch import local, remote
 from gpen_core.batch.job_plan import JobPlan
 from gpen_core.batch.locations import Url, parse_location
