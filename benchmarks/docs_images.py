@@ -38,7 +38,7 @@ from gpen_core import FaceRestorer, RestoreInput, RestoreOptions  # noqa: E402
 from gpen_core.faces.align import Alignment, align_face, crop_face, landmark_template  # noqa: E402
 from gpen_core.faces.detection.retinaface import Detector  # noqa: E402
 from gpen_core.faces.draw import load_font  # noqa: E402
-from gpen_core.faces.mask import MASK_SIZE, NUM_CLASSES, REGIONS, FaceParser  # noqa: E402
+from gpen_core.faces.mask import MASK_SIZE, NUM_CLASSES, REGION_CLASSES, FaceParser  # noqa: E402
 from gpen_core.images.image import FloatImage, to_image_data  # noqa: E402
 from gpen_core.network import GPEN  # noqa: E402
 from gpen_core.pipeline.gpen_runner import GPENRunner  # noqa: E402
@@ -141,13 +141,13 @@ class DrawnParser(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        classes = np.full((MASK_SIZE, MASK_SIZE), REGIONS["skin"][0], np.uint8)
+        classes = np.full((MASK_SIZE, MASK_SIZE), REGION_CLASSES["skin"][0], np.uint8)
         eyes, mouth = landmark_template(MASK_SIZE)[:2], landmark_template(MASK_SIZE)[3:]
-        for number, eye in zip(REGIONS["eyes"], eyes):
+        for number, eye in zip(REGION_CLASSES["eyes"], eyes):
             ellipse(classes, eye, (30, 13), number)
-        ellipse(classes, mouth.mean(0) + np.array([0, 8]), (60, 24), REGIONS["mouth"][0])
+        ellipse(classes, mouth.mean(0) + np.array([0, 8]), (60, 24), REGION_CLASSES["mouth"][0])
         outline = np.array([[int(v) for v in point.split(",")] for point in HAIR.split()], np.int32)
-        cv2.fillPoly(classes, [outline], REGIONS["hair"][0])
+        cv2.fillPoly(classes, [outline], REGION_CLASSES["hair"][0])
         logits = torch.nn.functional.one_hot(torch.from_numpy(classes).long(), NUM_CLASSES)
         self.logits = torch.nn.Parameter(logits.permute(2, 0, 1)[None].float(), requires_grad=False)  # [1, 19, 512, 512]
 

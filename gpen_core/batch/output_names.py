@@ -11,11 +11,11 @@ from pathlib import Path
 from ..errors import OptionsError
 from ..files.path_checks import is_folder
 from ..images.formats import FALLBACK_FORMAT, INPUT_SUFFIXES, OUTPUT_SUFFIXES, label
-from ..options import OUTPUT_FORMATS
+from ..options import IMAGE_FORMATS
 from .job import Boxes
 from .locations import Location, Url
 
-FORMAT_SUFFIXES = {name: f".{name}" for name in OUTPUT_FORMATS}
+FORMAT_SUFFIXES = {name: f".{name}" for name in IMAGE_FORMATS}
 """The formats to choose from, and the suffix of each where the input's name has another format's."""
 UNREAD_SUFFIXES = (".jxl", ".tga", ".exr", ".psd", ".pdf")
 """Suffixes of unsupported image formats. A name with such a suffix means a file, not a folder."""

@@ -13,7 +13,7 @@ from ..options import (
     AUTO,
     CLI,
     DETECTORS,
-    OUTPUT_FORMATS,
+    IMAGE_FORMATS,
     PRECISIONS,
     Option,
     RestoreOptions,
@@ -166,7 +166,7 @@ def add_output_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--format",
-        choices=OUTPUT_FORMATS,
+        choices=IMAGE_FORMATS,
         help="format of all results (default: the input's, or png if it cannot be written)",
     )
     add(

@@ -31,7 +31,7 @@ TAIL = 1 / 256  # blurred values below it become 0, above 1 - TAIL become 1
 NUM_CLASSES = 19
 BACKGROUND, HAT, CLOTH = 0, 14, 18
 EXCLUDED_CLASSES = (BACKGROUND, HAT, CLOTH)
-REGIONS = {
+REGION_CLASSES = {
     "skin": (1,),
     "nose": (2,),
     "glasses": (3,),
@@ -44,6 +44,7 @@ REGIONS = {
     "necklace": (16,),
     "neck": (17,),
 }
+"""The classes of each region that `RestoreOptions.preserve` accepts."""
 INPUT_REGIONS = ("glasses",)  # the network may remove objects that it was not trained on
 REGION_MARGIN = 12  # px by which a region is dilated, so that its edge is preserved, too
 
@@ -133,7 +134,7 @@ class FaceParser:
     def preserve_mask(
         self, crop: FloatImage, restored: FloatImage, regions: Sequence[str], classes: ClassMap | None = None
     ) -> FloatImage:
-        """Return the soft mask [512, 512] of `regions` (names of `REGIONS`) where the input is preserved; 1 inside.
+        """Return the soft mask [512, 512] of `regions` (names of `REGION_CLASSES`) where the input is preserved; 1 inside.
 
         Glasses are searched in `crop`, all other regions in `restored`. `classes` are those of `restored`, if already
         known. Running out of memory raises torch's error."""
@@ -153,4 +154,4 @@ def face_mask(classes: ClassMap, expand: float = 0.0) -> FloatImage:
 
 
 def _class_mask(classes: ClassMap, regions: Sequence[str]) -> NDArray[np.bool_]:
-    return np.isin(classes, [number for name in regions for number in REGIONS[name]])
+    return np.isin(classes, [number for name in regions for number in REGION_CLASSES[name]])

@@ -23,7 +23,7 @@ AUTO = "auto"
 AUTO_MODELS = (AUTO, f"{AUTO}:256")
 """Names that select a network for each face: the smallest downloaded one that fits, from 512 or from 256 px up. If none is
 downloaded, the one for 2048 is downloaded, which fits every face."""
-OUTPUT_FORMATS = ("png", "jpg", "webp", "tiff")
+IMAGE_FORMATS = ("png", "jpg", "webp", "tiff")
 """Suffixes of the formats in which results can be written, whatever the input is."""
 DETECTORS = ("retinaface_resnet50", "retinaface_mobile0.25")  # the first is the default
 
