@@ -11,12 +11,9 @@ from pathlib import Path
 from ..errors import OptionsError
 from ..files.path_checks import is_folder
 from ..images.formats import FALLBACK_FORMAT, INPUT_SUFFIXES, OUTPUT_SUFFIXES, label
-from ..options import IMAGE_FORMATS
 from .job import Boxes
 from .locations import Location, Url
 
-FORMAT_SUFFIXES = {name: f".{name}" for name in IMAGE_FORMATS}
-"""The formats to choose from, and the suffix of each where the input's name has another format's."""
 UNREAD_SUFFIXES = (".jxl", ".tga", ".exr", ".psd", ".pdf")
 """Suffixes of unsupported image formats. A name with such a suffix means a file, not a folder."""
 
@@ -34,7 +31,7 @@ class OutputSpec:
     is_folder: bool = False
     """Whether `out` is a folder even if its name has a suffix."""
     format: str | None = None
-    """The format of all results, a key of `FORMAT_SUFFIXES`. None: the input's format, or PNG if it cannot be written."""
+    """One of `options.IMAGE_FORMATS` for all results. None: the input's format, or PNG if it cannot be written."""
     suffix: str = ""
     """A text to append to each name, before the format's suffix; see `expand_suffix`."""
     quality: int | None = None
@@ -48,8 +45,13 @@ class OutputSpec:
         for name in ("format", "suffix"):
             if self.in_place and getattr(self, name):
                 raise OptionsError(f"--{name} changes the names of results, but --in-place keeps them. Use one of them.")
-        if any(sign in self.suffix for sign in "/\\\0"):
-            raise OptionsError(f"--suffix is {self.suffix!r}; expected a part of a file name, such as _restored.")
+        check_suffix(self.suffix)
+
+
+def check_suffix(text: str) -> None:
+    """Raise `OptionsError` for a text that cannot be a part of a file name."""
+    if any(sign in text for sign in "/\\\0"):
+        raise OptionsError(f"--suffix is {text!r}; expected a part of a file name, such as _restored.")
 
 
 def expand_suffix(text: str, suffix: str) -> str:
@@ -73,10 +75,9 @@ def result_name(relative_path: str, spec: OutputSpec) -> str:
     if suffix.lower() not in INPUT_SUFFIXES:  # not a suffix, but part of the name
         stem, suffix = relative_path, ""
     stem += expand_suffix(spec.suffix, suffix)
-    wanted = None if spec.format is None else FORMAT_SUFFIXES[spec.format]
     own = OUTPUT_SUFFIXES.get(suffix.lower())
-    if wanted is not None and own != OUTPUT_SUFFIXES[wanted]:
-        suffix = wanted
+    if spec.format is not None and own != OUTPUT_SUFFIXES[f".{spec.format}"]:
+        suffix = f".{spec.format}"
     elif suffix and own is None:
         suffix = f".{FALLBACK_FORMAT.lower()}"
     return f"{stem}{suffix}"
@@ -104,7 +105,7 @@ def output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:
             f"{out}: an image of type {suffix or 'none'} cannot be written. Choose one of {', '.join(OUTPUT_SUFFIXES)}; "
             "for a folder, end the name with a slash."
         )
-    if spec.format is not None and OUTPUT_SUFFIXES[suffix] != OUTPUT_SUFFIXES[FORMAT_SUFFIXES[spec.format]]:
+    if spec.format is not None and OUTPUT_SUFFIXES[suffix] != OUTPUT_SUFFIXES[f".{spec.format}"]:
         raise OptionsError(f"--format {spec.format} contradicts the suffix of {out}. Use one of them.")
     if spec.suffix:
         raise OptionsError(f"--suffix is for folders, but {out} is a file. Change the name of the file instead.")

@@ -16,7 +16,7 @@ from ..video.container_choice import output_suffix
 from ..video.containers import INPUT_SUFFIXES, OUTPUT_FORMATS
 from .file_keys import same_file_key
 from .locations import Url, parse_location
-from .output_names import conflict_advice, expand_suffix
+from .output_names import check_suffix, conflict_advice, expand_suffix
 from .read_files import ReadFiles
 from .sources import InputItem, Sources
 
@@ -44,8 +44,7 @@ class VideoOutputSpec:
     """A text to append to each name, before the format's suffix; see `expand_suffix`."""
 
     def __post_init__(self) -> None:
-        if any(sign in self.suffix for sign in "/\\\0"):
-            raise OptionsError(f"--suffix is {self.suffix!r}; expected a part of a file name, such as _restored.")
+        check_suffix(self.suffix)
 
 
 @dataclass(frozen=True)
