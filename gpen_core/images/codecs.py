@@ -44,7 +44,7 @@ from .metadata import (
 from .open_file import open_image
 from .resized_metadata import with_upright_dimensions
 from .tiff import INTEGER_FORMATS, iter_entries, parse_tiff_header
-from .xmp_promises import without_extension
+from .xmp_trailing_data import without_extension
 
 log = logging.getLogger(__name__)
 

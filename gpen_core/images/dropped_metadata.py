@@ -20,10 +20,10 @@ from .metadata import (
     PNG_COLOR_CHUNKS,
     XMP_HEADER,
     Metadata,
-    promised_by_xmp,
+    trailing_data_in_xmp,
 )
 from .png import PNG_SIGNATURE, iter_chunks
-from .xmp_promises import GAIN_MAP, MOTION_VIDEO
+from .xmp_trailing_data import GAIN_MAP, MOTION_VIDEO
 
 C2PA, JUMBF, EXTRA_IMAGES = "a C2PA manifest", "JUMBF boxes (JPEG APP11)", "further images (JPEG APP2 MPF)"
 KNOWN_SEGMENTS = {
@@ -72,7 +72,7 @@ def dropped_fields(image: Image.Image, source: bytes) -> tuple[str, ...]:
     else:
         names = _tiff_fields(image)
     found: dict[str, None] = {}
-    for name in (*promised_by_xmp(image), *names):
+    for name in (*trailing_data_in_xmp(image), *names):
         found[name] = None
         if len(found) == MAX_NAMES:
             break
@@ -99,7 +99,7 @@ def _jpeg_fields(image: Image.Image, source: bytes) -> Iterator[str]:
     end = _jpeg_end(source)
     if any(source.find(sign, end) >= 0 for sign in MOTION_SIGNS):
         yield MOTION_VIDEO
-    elif EXTRA_IMAGES not in names and MOTION_VIDEO not in promised_by_xmp(image):
+    elif EXTRA_IMAGES not in names and MOTION_VIDEO not in trailing_data_in_xmp(image):
         yield from _trailing_data(source, end)
 
 

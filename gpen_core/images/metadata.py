@@ -23,7 +23,7 @@ from .jpeg_segments import MARKER_LIMIT, copied_segments, jpeg_segment
 from .photoshop import RESOURCES_TAG, without_thumbnail
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
-from .xmp_promises import without_promises
+from .xmp_trailing_data import without_trailing_data
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def read_metadata(image: Image.Image, source: bytes) -> Metadata:
     return Metadata(
         exif=_exif(image, source),
         icc=color_profile(image, source),
-        xmp=without_promises(XMP_ORIENTATION.sub(b"", xmp))[0] if xmp else None,
+        xmp=without_trailing_data(XMP_ORIENTATION.sub(b"", xmp))[0] if xmp else None,
         dpi=_dpi(image),
         comment=_comment(image),
         text=tuple((k, v) for k, v in getattr(image, "text", {}).items() if isinstance(v, str) and k not in used_keys),
@@ -198,10 +198,10 @@ def _drop_oversized_text(metadata: Metadata) -> Metadata:
     return replace(metadata, text=tuple(kept))
 
 
-def promised_by_xmp(image: Image.Image) -> tuple[str, ...]:
-    """Return the trailing data that the XMP declares; see `xmp_promises`."""
+def trailing_data_in_xmp(image: Image.Image) -> tuple[str, ...]:
+    """Return the trailing data that the XMP declares; see `xmp_trailing_data`."""
     xmp = _xmp(image)
-    return without_promises(xmp)[1] if xmp else ()
+    return without_trailing_data(xmp)[1] if xmp else ()
 
 
 def _xmp(image: Image.Image) -> bytes | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from .image import SIDEWAYS
-from .xmp_promises import iter_elements, namespace_prefixes
+from .xmp_trailing_data import iter_elements, namespace_prefixes
 
 Values = dict[bytes, float]
 REGIONS, AREA, DIMENSIONS = (

@@ -26,15 +26,15 @@ NOTHING = re.compile(rb"[\s0]{0,9}")
 """A value that declares no data, such as MotionPhoto="0"."""
 
 
-def without_promises(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Return the packet without these properties, and the names of the data that they declared."""
-    promised: dict[str, None] = {}
+def without_trailing_data(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the packet without properties that declare trailing data, and the names of those data."""
+    declared: dict[str, None] = {}
     for prefix, namespace in namespace_prefixes(xmp, frozenset(NAMESPACES)):
         names, thing = NAMESPACES[namespace]
         xmp, values = _removed(xmp, re.escape(prefix) + b":" + names)
         if thing is not None and any(not NOTHING.fullmatch(value) for value in values):
-            promised[thing] = None
-    return xmp, tuple(promised)
+            declared[thing] = None
+    return xmp, tuple(declared)
 
 
 def without_extension(xmp: bytes) -> bytes:

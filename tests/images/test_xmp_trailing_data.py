@@ -1,4 +1,4 @@
-"""After a restoration, no XMP promises a gain map or a video that the new file does not hold, and both are named."""
+"""After a restoration, no XMP declares a gain map or a video that the new file does not hold, and both are named."""
 
 import io
 import xml.etree.ElementTree as ET
@@ -9,7 +9,7 @@ from PIL import Image
 
 from gpen_core.images.codecs import decode, encode
 from gpen_core.images.dropped_metadata import dropped_note
-from gpen_core.images.xmp_promises import without_promises
+from gpen_core.images.xmp_trailing_data import without_trailing_data
 
 EIGHT = made.noise((8, 8, 3))
 GAIN_MAP, VIDEO = "the gain map for HDR displays", "the video of a motion photo"
@@ -50,26 +50,26 @@ WORDS = (b"hdrgm:", b"g:Version", b"g:GainMap", b"Container:Directory", b"Item:S
 
 
 @pytest.mark.parametrize(
-    "xmp, promised",
+    "xmp, declared",
     [(ULTRA_HDR, (GAIN_MAP,)), (OTHER_PREFIX, (GAIN_MAP,)), (MOTION, (VIDEO,)), (MICRO, (VIDEO,)), (ELEMENTS, (VIDEO,))],
 )
-def test_promises_go_and_all_else_stays_well_formed(xmp, promised):
-    left, found = without_promises(xmp)
-    assert found == promised
+def test_declarations_go_and_all_else_stays_well_formed(xmp, declared):
+    left, found = without_trailing_data(xmp)
+    assert found == declared
     assert not any(word in left.replace(b"xmlns:Container", b"").replace(b"xmlns:hdrgm", b"") for word in WORDS)
     assert left.startswith(HEAD) and "café".encode() in left and b"a cat" in left
     ET.fromstring(left)
-    assert without_promises(left) == (left, ())
+    assert without_trailing_data(left) == (left, ())
     assert b"SpecialTypeID" in left or xmp is not MICRO
 
 
 @pytest.mark.parametrize("xmp", [packet(), made.XMP_WITH_ORIENTATION % 1, b"", b"<not XML", packet('dc:MotionPhoto="1"')])
 def test_what_promises_nothing_stays_as_it_is(xmp):
-    assert without_promises(xmp) == (xmp, ())
+    assert without_trailing_data(xmp) == (xmp, ())
 
 
 def test_where_a_phone_says_that_there_is_no_video_none_is_missed():
-    left, found = without_promises(packet(f'{CAMERA} GCamera:MotionPhoto="0" GCamera:MicroVideo="0"'))
+    left, found = without_trailing_data(packet(f'{CAMERA} GCamera:MotionPhoto="0" GCamera:MicroVideo="0"'))
     assert found == () and b"MotionPhoto" not in left
 
 
@@ -77,8 +77,8 @@ def test_what_is_damaged_costs_no_time():
     many = packet(" ".join(f'xmlns:p{n}="http://ns.adobe.com/hdr-gain-map/1.0/"' for n in range(20_000)))
     opened = packet('xmlns:g="http://ns.adobe.com/hdr-gain-map/1.0/"', "<g:Version>" * 100_000 + " " * 500_000)
     for xmp in (many, opened, opened.replace(b"<g:", b' g:Version="')):
-        without_promises(xmp)
-    assert b"<g:Version>" in without_promises(opened)[0]  # what does not end is left
+        without_trailing_data(xmp)
+    assert b"<g:Version>" in without_trailing_data(opened)[0]  # what does not end is left
 
 
 def photograph(xmp, behind=b"", *segments):
