@@ -16,7 +16,7 @@ from ..faces.identity import FaceEmbedder, identity_skip_reason, strength_for_id
 from ..faces.postprocess import MaskModels, match_color, tone_and_mask
 from ..images.image import FloatImage
 from ..progress import StageTimer
-from .devices import run_with_oom_backoff
+from .devices import single_item_context
 from .session import RestoreSession
 
 Crop = TypeVar("Crop", FloatImage, torch.Tensor)
@@ -87,13 +87,16 @@ class OpenCVCompositor:
     def paste(self, task: FaceTask, crop: FloatImage, restored: FloatImage, note: str | None) -> FloatImage:
         """See `FaceCompositor.paste`."""
         session, options = task.session, task.session.options
-
-        def run(outputs: Sequence[FloatImage]) -> tuple[FloatImage, FloatImage | None]:
-            args = (task.width_ratio, session.is_aligned)
-            return tone_and_mask(options, self._mask_models, crop, outputs[0], *args, photo=session.photo_residual)
-
-        with self._timer.stage("mask"):
-            ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)
+        with self._timer.stage("mask"), single_item_context(MASK_NOUN, FEATHERED_MASK_HINT):
+            restored, mask = tone_and_mask(
+                options,
+                self._mask_models,
+                crop,
+                restored,
+                task.width_ratio,
+                session.is_aligned,
+                photo=session.photo_residual,
+            )
         with self._timer.stage("blend"):
             restored = keep_input(options.fidelity, session.image, task.alignment, crop, restored)
             restored = match_color(options, crop, restored, mask)

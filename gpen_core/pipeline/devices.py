@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..errors import DeviceError, OptionsError, OutOfMemory, first_line, is_out_of_memory
+from ..errors import DeviceError, ErrorConverter, OptionsError, OutOfMemory, first_line, is_out_of_memory
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..files.size_text import memory_text
 from ..network import GPENConfig
@@ -238,13 +238,22 @@ def run_with_oom_backoff(
             if not is_out_of_memory(error):
                 raise
             if len(chunk) == 1:
-                raise OutOfMemory(
-                    f"There is not enough memory for a single {noun} ({first_line(error) or type(error).__name__}). "
-                    f"Close other programs, {advice}, or use the CPU."
-                ) from error
+                raise _single_item_error(noun, advice, error) from error
             batch_size = len(chunk) // 2
             log.warning("Out of memory with a batch of %d %ss; continuing with %d.", len(chunk), noun, batch_size)
             continue
         yield chunk, out
         del out  # free the outputs, which may be on the device, before the next batch
         done += len(chunk)
+
+
+def single_item_context(noun: str, advice: str = SMALLER_MODEL_HINT) -> ErrorConverter:
+    """Convert errors in the block that mean that memory ran out, as `run_with_oom_backoff` does for a single item."""
+    return ErrorConverter(lambda error: _single_item_error(noun, advice, error) if is_out_of_memory(error) else None)
+
+
+def _single_item_error(noun: str, advice: str, error: Exception) -> OutOfMemory:
+    return OutOfMemory(
+        f"There is not enough memory for a single {noun} ({first_line(error) or type(error).__name__}). "
+        f"Close other programs, {advice}, or use the CPU."
+    )

@@ -21,7 +21,7 @@ from ..options import AUTO
 from ..progress import Progress, StageTimer
 from ..weights.catalog import COLORIZE, RESTORE
 from ..weights.digest import WeightsOrigin
-from .devices import BatchPlan, plan_batches, run_with_oom_backoff
+from .devices import BatchPlan, plan_batches, run_with_oom_backoff, single_item_context
 from .lazy import Lazy
 
 Network = GPEN | OnnxNetwork
@@ -129,12 +129,9 @@ class GPENRunner:
         self, item: Item, crop: Crop, strip_bytes: int | None, on_tick: Callable[[], None]
     ) -> FaceOutput[Item, Crop]:
         """Recompute a crop in float32. `restored` is None if there is no such network or its output is not finite either."""
-
-        def run(crops: Sequence[Crop]) -> Crop | None:
+        with single_item_context("face in float32"):
             fallback = self.fp32_fallback()
-            return None if fallback is None else fallback.restore(crops, strip_bytes, on_tick)[0]
-
-        ((_, output),) = run_with_oom_backoff([crop], 1, run, "face in float32")
+            output = None if fallback is None else fallback.restore([crop], strip_bytes, on_tick)[0]
         dtype = str(self.network.dtype).removeprefix("torch.")
         if output is None:
             return FaceOutput(item, crop, None, f"the network's output is not finite in {dtype}")

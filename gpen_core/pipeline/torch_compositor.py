@@ -12,7 +12,7 @@ from ..faces.postprocess import MaskModels
 from ..images.image import FloatImage, Region
 from ..progress import StageTimer
 from .compositor import FEATHERED_MASK_HINT, MASK_NOUN, FaceTask, OpenCVCompositor
-from .devices import run_with_oom_backoff
+from .devices import single_item_context
 from .session import RestoreSession
 from .torch_canvas import TorchCanvas
 from .torch_image import DeviceImage, Made, UploadCache, make_if_fits, to_array, to_tensor
@@ -71,13 +71,9 @@ class TorchCompositor:
         if canvas is None:
             return to_tensor(self._opencv.paste(task, to_array(crop), to_array(restored), note), self._device)
         session, options = task.session, task.session.options
-
-        def run(outputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-            recolored = apply_tone(options, crop, outputs[0], session.photo_residual)
-            return recolored, build_mask(options, self._mask_models, recolored, session.is_aligned)
-
-        with self._timer.stage("mask"):
-            ((_, (restored, mask)),) = run_with_oom_backoff([restored], 1, run, MASK_NOUN, FEATHERED_MASK_HINT)
+        with self._timer.stage("mask"), single_item_context(MASK_NOUN, FEATHERED_MASK_HINT):
+            restored = apply_tone(options, crop, restored, session.photo_residual)
+            mask = build_mask(options, self._mask_models, restored, session.is_aligned)
         with self._timer.stage("blend"):
             restored = match_color(options, crop, restored, mask)
             canvas.paste(blur_small_face(restored, session.faces[task.number]), mask, task.target, options.strength)
