@@ -1,8 +1,8 @@
 """Reads the operators and tensors of an ONNX file. It never runs the file.
 
-Field numbers are those of onnx.proto (github.com/onnx/onnx, Apache-2.0). Content that could make another reader, such as
-ONNX Runtime, open a second file, run foreign code or loop is refused: tensors outside the file, operators that are not
-ONNX's own or that no export of GPEN needs, graphs inside operators, and functions.
+Content that could make another reader, such as ONNX Runtime, open a second file, run foreign code or loop is refused:
+tensors outside the file, operators that are not ONNX's own or that no export of GPEN needs, graphs inside operators, and
+functions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ MAX_NODES, MAX_TENSORS = 50_000, 10_000  # an export of GPEN-2048 has 3,000 and 
 MAX_DIMENSIONS = 8
 OPSETS = range(9, 27)
 STANDARD_DOMAINS = ("", "ai.onnx")
+# Field numbers of each message in onnx.proto (github.com/onnx/onnx, Apache-2.0).
+MODEL_GRAPH, MODEL_OPSET, MODEL_TRAINING, MODEL_FUNCTIONS = 7, 8, 20, 25
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
+GRAPH_NODE, GRAPH_TENSOR, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARSE_TENSOR = 1, 5, 11, 12, 15
+NODE_INPUT, NODE_OUTPUT, NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 4, 5, 7
+ATTRIBUTE_NAME, ATTRIBUTE_INTEGER, ATTRIBUTE_TENSOR = 1, 3, 5
+REFUSED_ATTRIBUTES = (6, 10, 11, 22, 23)  # a graph, tensors, graphs, a sparse tensor, sparse tensors
+TENSOR_SHAPE, TENSOR_TYPE, TENSOR_FLOATS, TENSOR_NAME, TENSOR_BYTES = 1, 2, 4, 8, 9
+TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
+VALUE_NAME, DIMENSION_SIZE = 1, 1
+VALUE_DIMENSIONS = (2, 1, 2, 1)  # type, tensor type, shape, dimension: each in the message of the one before
 FLOAT = 1
 FLOAT_TYPES = {FLOAT: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 ALLOWED_OPERATORS = {
@@ -97,12 +108,12 @@ def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
     graphs: list[Span] = []
     opsets: dict[str, int] = {}
     for number, value in Span(file, 0, size).fields():
-        if number == 7:
+        if number == MODEL_GRAPH:
             graphs.append(message(value))
-        elif number == 8:
+        elif number == MODEL_OPSET:
             domain, version = _opset(message(value))
             opsets[domain] = version
-        elif number in (20, 25):
+        elif number in (MODEL_TRAINING, MODEL_FUNCTIONS):
             raise UnsafeCheckpoint("it contains functions or training steps, which no export of GPEN needs")
     if len(graphs) != 1:
         raise UnsafeCheckpoint("it contains no graph" if not graphs else "it contains more than one graph")
@@ -116,9 +127,9 @@ def read_graph(file: BinaryIO, size: int) -> OnnxGraph:
 def _opset(span: Span) -> tuple[str, int]:
     domain, version = "", 0
     for number, value in span.fields():
-        if number == 1:
+        if number == OPSET_DOMAIN:
             domain = message(value).text()
-        elif number == 2:
+        elif number == OPSET_VERSION:
             version = integer(value)
     return domain, version
 
@@ -126,19 +137,19 @@ def _opset(span: Span) -> tuple[str, int]:
 def _graph(span: Span) -> OnnxGraph:
     graph = OnnxGraph()
     for number, value in span.fields():
-        if number == 1:
+        if number == GRAPH_NODE:
             node = _node(message(value))
             graph.nodes.append(node)
             if node.value is not None and node.outputs:
                 _add_tensor(graph, node.outputs[0], node.value)
-        elif number == 5:
+        elif number == GRAPH_TENSOR:
             _add_tensor(graph, *_tensor_proto(message(value)))
-        elif number in (11, 12):
+        elif number in (GRAPH_INPUT, GRAPH_OUTPUT):
             name, shape = _value_info(message(value))
-            (graph.inputs if number == 11 else graph.outputs)[name] = shape
+            (graph.inputs if number == GRAPH_INPUT else graph.outputs)[name] = shape
             if len(graph.inputs) + len(graph.outputs) > MAX_TENSORS:
                 raise UnsafeCheckpoint(f"it has more than {MAX_TENSORS:,} inputs")
-        elif number == 15:
+        elif number == GRAPH_SPARSE_TENSOR:
             raise UnsafeCheckpoint("it contains sparse tensors, which no export of GPEN needs")
         if len(graph.nodes) > MAX_NODES:
             raise UnsafeCheckpoint(f"it has more than {MAX_NODES:,} operators")
@@ -158,15 +169,15 @@ def _add_tensor(graph: OnnxGraph, name: str, tensor: OnnxTensor) -> None:
 def _tensor_proto(span: Span) -> tuple[str, OnnxTensor]:
     name, shape, kind, data = "", list[int](), 0, list[Span]()
     for number, value in span.fields():
-        if number == 1:
+        if number == TENSOR_SHAPE:
             shape += integers(value)
-        elif number == 2:
+        elif number == TENSOR_TYPE:
             kind = integer(value)
-        elif number in (4, 9):  # packed floats or raw bytes, which are equal
+        elif number in (TENSOR_FLOATS, TENSOR_BYTES):  # packed floats and raw bytes are equal
             data.append(message(value))
-        elif number == 8:
+        elif number == TENSOR_NAME:
             name = message(value).text()
-        elif number == 13 or (number == 14 and integer(value) != 0):
+        elif number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and integer(value) != 0):
             raise UnsafeCheckpoint("its weights are in a second file, but they must be in the file itself")
     if len(shape) > MAX_DIMENSIONS or any(side >= 2**31 for side in shape):
         raise UnsafeCheckpoint(f"a tensor in it has the shape {shape[:MAX_DIMENSIONS]}")
@@ -178,15 +189,15 @@ def _tensor_proto(span: Span) -> tuple[str, OnnxTensor]:
 def _node(span: Span) -> OnnxNode:
     node, domain = OnnxNode(), ""
     for number, value in span.fields():
-        if number == 1:
+        if number == NODE_INPUT:
             node.inputs.append(message(value).text())
-        elif number == 2:
+        elif number == NODE_OUTPUT:
             node.outputs.append(message(value).text())
-        elif number == 4:
+        elif number == NODE_OPERATOR:
             node.operator = message(value).text()
-        elif number == 5:
+        elif number == NODE_ATTRIBUTE:
             _add_attribute(node, message(value))
-        elif number == 7:
+        elif number == NODE_DOMAIN:
             domain = message(value).text()
     if domain not in STANDARD_DOMAINS:
         raise UnsafeCheckpoint(f"it uses an operator of {domain[:100]!r}, but only ONNX's own are supported")
@@ -200,22 +211,22 @@ def _node(span: Span) -> OnnxNode:
 def _add_attribute(node: OnnxNode, span: Span) -> None:
     name = ""
     for number, value in span.fields():
-        if number == 1:
+        if number == ATTRIBUTE_NAME:
             name = message(value).text()
-        elif number == 3:
+        elif number == ATTRIBUTE_INTEGER:
             node.integers[name] = integer(value)
-        elif number == 5:
+        elif number == ATTRIBUTE_TENSOR:
             node.value = _tensor_proto(message(value))[1]
-        elif number in (6, 10, 11, 22, 23):
+        elif number in REFUSED_ATTRIBUTES:
             raise UnsafeCheckpoint("an operator in it contains a graph or sparse tensors, which no export of GPEN needs")
 
 
 def _value_info(span: Span) -> tuple[str, Shape]:
     """Return the name of a ValueInfoProto, and the shape of its TypeProto."""
-    name = next((message(value).text() for number, value in span.fields() if number == 1), "")
+    name = next((message(value).text() for number, value in span.fields() if number == VALUE_NAME), "")
     shape: list[int] = []
-    for dimension in _inside(span, 2, 1, 2, 1):
-        side = next((integer(value) for number, value in dimension.fields() if number == 1), -1)
+    for dimension in _inside(span, *VALUE_DIMENSIONS):
+        side = next((integer(value) for number, value in dimension.fields() if number == DIMENSION_SIZE), -1)
         shape.append(side)
         if len(shape) > MAX_DIMENSIONS:
             raise UnsafeCheckpoint(f"{name[:100]!r} in it has more than {MAX_DIMENSIONS} dimensions")
