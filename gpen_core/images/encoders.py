@@ -13,7 +13,15 @@ from ..errors import OutputError
 from .image import ImageData, Pixels
 from .metadata import Metadata, insert_chunks, tiff_entries
 from .png import PNG_SIGNATURE, png_chunk
-from .tiff import TiffField, write_directory
+from .tiff import INTEGER_FORMATS, TiffField, TiffType, write_directory
+
+LONG_TAGS = (
+    TiffImagePlugin.IMAGEWIDTH,
+    TiffImagePlugin.IMAGELENGTH,
+    TiffImagePlugin.STRIPOFFSETS,
+    TiffImagePlugin.ROWSPERSTRIP,
+    TiffImagePlugin.STRIPBYTECOUNTS,
+)
 
 
 def to_8bit(image: ImageData) -> ImageData:
@@ -98,5 +106,5 @@ def encode_tiff(image: ImageData, metadata: Metadata) -> bytes:
 
 def _tiff_field(tag: int, values: tuple[int, ...], order: str) -> TiffField:
     """Return the field as LONG for sizes and positions, else as SHORT."""
-    large = tag in (256, 257, 273, 278, 279)
-    return TiffField(4 if large else 3, len(values), struct.pack(f"{order}{len(values)}{'L' if large else 'H'}", *values))
+    kind = TiffType.LONG if tag in LONG_TAGS else TiffType.SHORT
+    return TiffField(kind, len(values), struct.pack(f"{order}{len(values)}{INTEGER_FORMATS[kind]}", *values))

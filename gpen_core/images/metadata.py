@@ -22,13 +22,14 @@ from .image import ORIENTATION_TAG
 from .jpeg_segments import MARKER_LIMIT, copied_segments, jpeg_segment
 from .photoshop import RESOURCES_TAG, without_thumbnail
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
-from .tiff import INTEGER_FORMATS, TiffField, parse_tiff_header, read_directory, write_directory
+from .tiff import INTEGER_FORMATS, TiffField, TiffType, parse_tiff_header, read_directory, write_directory
 from .xmp_trailing_data import without_trailing_data
 
 log = logging.getLogger(__name__)
 
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
+RESOLUTION_UNIT_TAG, INCH = 296, 2
 C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: its signature covers the old pixels
 LAYERS_TAG = 37724  # ImageSourceData: Photoshop opens these layers instead of the pixels
 # TIFF 6.0: tags that describe pixel storage, and tags that must not be copied unchanged.
@@ -266,13 +267,13 @@ def _tiff_exif(source: bytes) -> bytes | None:
         return None
     entries = {tag: entry for tag, entry in read_directory(source, header, header.first).items() if tag not in STORAGE_TAGS}
     for tag in RESOLUTION_TAGS:
-        if tag in entries and entries[tag].kind != 5:  # RATIONAL; Pillow cannot open a JPEG with another type
+        if tag in entries and entries[tag].kind != TiffType.RATIONAL:  # Pillow cannot open a JPEG with another type
             del entries[tag]
     resources = entries[RESOURCES_TAG].value if RESOURCES_TAG in entries else b""
     if isinstance(resources, bytes) and (kept := without_thumbnail(resources)) != resources:
         del entries[RESOURCES_TAG]
         if kept:
-            entries[RESOURCES_TAG] = TiffField(7, len(kept), kept)
+            entries[RESOURCES_TAG] = TiffField(TiffType.UNDEFINED, len(kept), kept)
     start = b"II*\x00\x08\x00\x00\x00" if header.order == "<" else b"MM\x00*\x00\x00\x00\x08"
     return start + write_directory(entries, header.order, 8) if entries else None
 
@@ -284,13 +285,13 @@ def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
     order, entries = ("<", {}) if header is None else (header.order, read_directory(tiff, header, header.first))
     entries = {tag: entry for tag, entry in entries.items() if tag not in STORAGE_TAGS}
     if metadata.xmp:
-        entries[XMP_TAG] = TiffField(1, len(metadata.xmp), metadata.xmp)
+        entries[XMP_TAG] = TiffField(TiffType.BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.icc:
-        entries[ICC_TAG] = TiffField(7, len(metadata.icc), metadata.icc)
+        entries[ICC_TAG] = TiffField(TiffType.UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.dpi:
         for tag, value in zip(RESOLUTION_TAGS, metadata.dpi):
-            entries[tag] = TiffField(5, 1, struct.pack(order + "LL", round(value * 10000), 10000))
-        entries[296] = TiffField(3, 1, struct.pack(order + "H", 2))  # inch
+            entries[tag] = TiffField(TiffType.RATIONAL, 1, struct.pack(order + "LL", round(value * 10000), 10000))
+        entries[RESOLUTION_UNIT_TAG] = TiffField(TiffType.SHORT, 1, struct.pack(order + "H", INCH))
     return order, entries
 
 

@@ -12,10 +12,9 @@ from PIL import Image
 
 from .image import SIDEWAYS
 from .metadata import EXIF_HEADER, Metadata
-from .tiff import EXIF_IFD, INTEROP_IFD, TiffHeader, TiffOffset, iter_entries, parse_tiff_header
+from .tiff import EXIF_IFD, INTEROP_IFD, TiffHeader, TiffOffset, TiffType, iter_entries, parse_tiff_header
 from .xmp_regions import turn_regions
 
-SHORT, LONG = 3, 4
 # EXIF 2.3: width and height tags by directory; 0 is the first directory.
 WIDTH_TAGS = {0: 0x0100, EXIF_IFD: 0xA002, INTEROP_IFD: 0x1001}
 HEIGHT_TAGS = {0: 0x0101, EXIF_IFD: 0xA003, INTEROP_IFD: 0x1002}
@@ -51,15 +50,15 @@ def _update_exif(exif: bytes | None, size: tuple[int, int]) -> bytes | None:
             if tag in places:
                 _write_value(tiff, header, places[tag], value)
         inside = places.get(SUB_IFD.get(owner, -1))
-        if inside is None or inside.kind not in (LONG, 13):
+        if inside is None or inside.kind not in (TiffType.LONG, TiffType.IFD):
             return EXIF_HEADER + bytes(tiff)
         (at,) = struct.unpack_from(header.order + "L", tiff, inside.value_at)
         owner = inside.tag
 
 
 def _write_value(tiff: bytearray, header: TiffHeader, place: TiffOffset, value: int) -> None:
-    if place.kind in (SHORT, LONG) and place.values == 1:
-        struct.pack_into(header.order + "HLL", tiff, place.at + 2, LONG, 1, value)
+    if place.kind in (TiffType.SHORT, TiffType.LONG) and place.values == 1:
+        struct.pack_into(header.order + "HLL", tiff, place.at + 2, TiffType.LONG, 1, value)
 
 
 def _update_xmp(xmp: bytes | None, size: tuple[int, int]) -> bytes | None:

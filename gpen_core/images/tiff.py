@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import NamedTuple
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
-TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # TIFF 6.0, section 2
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""By type, see `TiffType`."""
 MAX_ENTRIES = 0xFFFF
-INTEGER_FORMATS = {1: "B", 3: "H", 4: "L"}  # BYTE, SHORT, LONG
+
+
+class TiffType(IntEnum):
+    """Types of values that this package reads or writes (TIFF 6.0, section 2; IFD: supplement 1)."""
+
+    BYTE = 1
+    SHORT = 3
+    LONG = 4
+    RATIONAL = 5
+    UNDEFINED = 7
+    IFD = 13
+
+
+INTEGER_FORMATS: dict[int, str] = {TiffType.BYTE: "B", TiffType.SHORT: "H", TiffType.LONG: "L"}
 
 
 class TiffHeader(NamedTuple):
@@ -87,8 +102,9 @@ def read_directory(data: bytes, header: TiffHeader, at: int, owner: int = 0) -> 
         if place.tag not in SUB_IFDS.get(owner, ()):
             out[place.tag] = TiffField(place.kind, place.values, value)
         else:
-            (start,) = struct.unpack(header.order + "L", value[:4]) if place.kind in (4, 13) else (len(data),)
-            out[place.tag] = TiffField(4, 1, read_directory(data, header, start, place.tag))
+            is_position = place.kind in (TiffType.LONG, TiffType.IFD)
+            (start,) = struct.unpack(header.order + "L", value[:4]) if is_position else (len(data),)
+            out[place.tag] = TiffField(TiffType.LONG, 1, read_directory(data, header, start, place.tag))
     return {tag: entry for tag, entry in out.items() if entry.value}
 
 
