@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.image import FloatImage
+from .face_motion import normalized_correlation
 
 SPANS = (5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40)  # frames at up to 30 per second
 MAX_RATE = 30.0  # per second; of faster videos, frames are left out
@@ -95,7 +96,7 @@ def _dissolve_shares(frames: list[NDArray[np.float64]]) -> NDArray[np.float64] |
     if not _is_steady(shares, mixed):
         return None
     residuals = images[mixed] - first - shares[mixed, None] * difference
-    if (residuals**2).sum(1).max() > MAX_RESIDUAL**2 * energy or np.corrcoef(first, frames[-1])[0, 1] > MAX_CORRELATION:
+    if (residuals**2).sum(1).max() > MAX_RESIDUAL**2 * energy or normalized_correlation(first, frames[-1]) > MAX_CORRELATION:
         return None
     return shares if _new_content(images[mixed]) >= MIN_NEW_CONTENT else None
 

@@ -167,6 +167,13 @@ def test_a_dissolve_into_the_same_view_and_a_change_of_light_are_none(photos):
         assert shots_of(np.rint(frames * (1 - 0.6 * gain)).astype(np.uint8)) == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_fade_from_black_is_no_dissolve_and_warns_of_nothing(photos):
+    frames = np.stack(shot(photos[0], "pan", 40, speed=0)).astype(float)
+    share = np.clip((np.arange(40) - 19) / 11, 0, 1)[:, None, None, None]
+    assert shots_of(np.rint(share * frames).astype(np.uint8)) == []
+
+
 def test_cuts_of_the_shots_are_told_at_once(photos):
     frames = [frame for photo in photos for frame in shot(photo, "pan", speed=2)]
     finder = ShotDetector(25)
