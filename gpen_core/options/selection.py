@@ -29,7 +29,8 @@ class FaceReference:
     """The name in messages and reports."""
 
     def __post_init__(self) -> None:
-        is_several = isinstance(self.photos, (tuple, list, Iterator))  # a path has letters, an array rows
+        is_file = hasattr(self.photos, "read")  # an open file is an iterator, too: of its lines
+        is_several = isinstance(self.photos, (tuple, list, Iterator)) and not is_file  # a path has letters, an array rows
         object.__setattr__(self, "photos", tuple(self.photos) if is_several else (self.photos,))
 
     def __str__(self) -> str:

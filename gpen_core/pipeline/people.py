@@ -76,7 +76,7 @@ class PeopleCache:
             if key != self._key:
                 people = tuple(load_person(*one, embedder, detect) for one in zip(references, photos))
                 self._key, self._people = key, People(embedder, people)
-                self._kept = tuple(photos)  # `_state` uses the identity of images in memory
+                self._kept = tuple(photos)  # `_state` uses the identity of some
             return self._people
 
 
@@ -145,10 +145,11 @@ def _is_image(path: Path) -> bool:
 
 
 def _state(photo: object) -> object:
-    """Return what changes when a photo changes: of a file, its path, size and time."""
+    """Return what changes when a photo changes: of a file, its path, size and time; of an image in memory, its pixels."""
     path = photo_path(photo)
     if path is None:
-        return id(photo)
+        is_fixed = isinstance(photo, (bytes, EncodedImage)) or callable(getattr(photo, "read", None))
+        return id(photo) if is_fixed else _digest([load_encoded(photo)])
     try:
         status = Path(path).stat()
     except OSError:  # reading it raises the error

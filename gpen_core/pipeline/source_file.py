@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import Any
 
 from PIL import Image
 
@@ -73,16 +73,21 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
         image_data = to_image_data(image)
         metadata = with_upright_dimensions(_pil_metadata(image), image, pil_orientation(image), image_data.size)
         return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
-    read = getattr(image, "read", None)
-    if callable(read):
-        return _decode(_read_bytes(read), max_memory, max_pixels)
+    if callable(getattr(image, "read", None)):
+        return _decode(_read_bytes(image), max_memory, max_pixels)
     return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
 
 
-def _read_bytes(read: Callable[[], object]) -> bytes:
-    """Read an open file. Raises `InputError` if it is closed, not open for reading or not binary."""
+def _read_bytes(file: Any) -> bytes:
+    """Read the rest of an open file, and seek back if it can, so that the file can be given again.
+
+    Raises `InputError` if it is closed, not open for reading or not binary."""
     try:
-        data = read()
+        is_seekable = hasattr(file, "seekable") and file.seekable()
+        start = file.tell() if is_seekable else 0
+        data = file.read()
+        if is_seekable:
+            file.seek(start)
     except UnicodeDecodeError:
         data = ""  # only a text file decodes
     except (OSError, ValueError) as error:

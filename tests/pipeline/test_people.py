@@ -13,6 +13,7 @@ from gpen_core import FaceReference, RestoreInput, RestoreOptions
 from gpen_core.errors import FaceNumberError, InputError, MissingWeights, OptionsError
 from gpen_core.faces.select import raise_if_missing
 from gpen_core.pipeline.needed_weights import missing_weights
+from gpen_core.pipeline.people import references_digest
 
 AMBIGUOUS = people.mixed(ANNA, BOB, 0.62)  # more like Bob, and still like Anna
 
@@ -134,6 +135,22 @@ def test_references_in_memory():
     assert restored(run([anna])) == [0]
     assert restored(run([replace(anna, is_excluded=True)])) == [1, 2]
     assert str(anna) == "like:image 1"
+
+
+def test_a_reference_in_memory_that_is_changed_in_place_is_read_again():
+    pixels = people.portrait_of(ANNA)
+    options, image, restorer = RestoreOptions(faces=FaceReference(pixels)), people.group(ANNA, BOB, CARA), people.restorer()
+    assert restored(restorer(image, options)) == [0]
+    pixels[:] = people.portrait_of(BOB)
+    assert restored(restorer(image, options)) == [1]
+
+
+def test_a_reference_may_be_an_open_file(anna):
+    with open(anna, "rb") as file:
+        options = RestoreOptions(faces=FaceReference(file))
+        expected = references_digest(RestoreOptions(faces=f"like:{anna}"))
+        assert [*references_digest(options).values()] == [*expected.values()]  # as a video does, before it is read again
+        assert restored(people.restorer()(people.group(ANNA, BOB, CARA), options)) == [0]
 
 
 def test_already_aligned_crops_are_compared_too(anna):

@@ -146,7 +146,8 @@ def test_bytes_and_open_files_are_images(red, photo):
     for image in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
         assert np.array_equal(red(image).image, expected)
     with open(photo, "rb") as file:
-        assert np.array_equal(red(file).image, expected)
+        for _ in range(2):
+            assert np.array_equal(red(file).image, expected)
     with pytest.raises(InputError, match="format is unknown"):
         red(b"nothing")
     with pytest.raises(InputError, match="binary mode"):
