@@ -184,7 +184,7 @@ def _iter_json_lines(file: BinaryIO, path: Path, start: bytes) -> Iterator[dict[
         if line.strip() and line.startswith(start):
             row = _parse_row(line) or {"row": "damaged", "line": number}
             if row["row"] == "video":
-                _refuse(path)
+                _refuse_videos(path)
             yield row
 
 
@@ -193,6 +193,8 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):  # RecursionError: nested too deeply
         return None
+    if isinstance(row, dict) and "row" not in row and "video" in row:
+        row["row"] = "video"  # the whole report of one video
     is_row = isinstance(row, dict) and row.get("row") in ("start", "image", "video", "end")
     return row if is_row and isinstance(row.get("options") or {}, dict) else None
 
@@ -200,11 +202,13 @@ def _parse_row(line: bytes) -> dict[str, Any] | None:
 def _iter_json(file: BinaryIO, path: Path, only_starts: bool) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(file.read())
-        has_videos = content.pop("videos", None) is not None
-        inputs = [] if has_videos and only_starts else [dict(one) for one in content.pop("inputs")]
+        is_of_videos = content.pop("videos", content.get("video")) is not None
+        inputs = [] if is_of_videos else [dict(one) for one in content.pop("inputs")]
         dict(content.get("options") or {})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         _refuse(path)
+    if is_of_videos and not only_starts:
+        _refuse_videos(path)
     last = {key: content.pop(key) for key in ("seconds", "error") if key in content}
     yield {**content, "row": "start"}
     for one in inputs:
@@ -214,6 +218,10 @@ def _iter_json(file: BinaryIO, path: Path, only_starts: bool) -> Iterator[dict[s
 
 def _refuse(path: Path) -> NoReturn:
     raise InputError(f"{path} is not a report of gpen restore. Use a file that gpen restore --report wrote.") from None
+
+
+def _refuse_videos(path: Path) -> NoReturn:
+    raise InputError(f"{path} is a report of videos. Only reports of gpen restore are summarized: open the file itself.")
 
 
 def warn_about_option_changes(path: Path, names: dict[str, Any], options: RestoreOptions) -> None:

@@ -13,8 +13,9 @@ from gpen_core.batch import local, report_files, summary
 from gpen_core.batch.job import ImageJob, is_done
 from gpen_core.cli.report_text import summary_lines
 from gpen_core.errors import InputError, OutOfMemory, OutputError
-from gpen_core.options import RestoreOptions
+from gpen_core.options import RestoreOptions, VideoOptions
 from gpen_core.pipeline.report import ImageOutcome, OutcomeCounts
+from gpen_core.video import video_report
 
 NAMES = {"model": "red-256", "detector": "fake"}
 SIDE = 96
@@ -213,7 +214,17 @@ def test_a_report_of_videos_is_not_summed_up_as_images(tmp_path, name):
     report = report_files.open_report(tmp_path / name, NAMES, RestoreOptions(), append=False, noun="video")
     report.add(outcome("a.mp4"))
     report.end(None)
-    with pytest.raises(InputError, match="is not a report of gpen restore"):
+    with pytest.raises(
+        InputError, match=r"report\.json.? is a report of videos\. Only reports of gpen restore are summarized"
+    ):
+        summary.summarize([tmp_path / name])
+
+
+@pytest.mark.parametrize(("name", "indent"), [("report.json", 1), ("report.jsonl", None)])
+def test_a_report_of_one_video_is_named_as_such(tmp_path, name, indent):
+    text = video_report.report(None, NAMES, RestoreOptions(), VideoOptions(), None, "it broke", indent)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="is a report of videos"):
         summary.summarize([tmp_path / name])
 
 
