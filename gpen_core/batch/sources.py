@@ -68,7 +68,11 @@ class Sources:
     kind: InputKind = IMAGES
 
     def __str__(self) -> str:
-        return ", ".join((*self.arguments, *([] if self.listing is None else [str(self.listing)])))
+        return ", ".join((*self.arguments, *([] if self.listing is None else [self._listing_text])))
+
+    @property
+    def _listing_text(self) -> str:
+        return "the standard input" if self.listing == input_list.STANDARD_INPUT else str(self.listing)
 
     def no_images_text(self) -> str:
         """Return the error message for a run without inputs."""

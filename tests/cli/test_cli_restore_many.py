@@ -57,6 +57,7 @@ def test_a_list(restore, tree):
         (("-o", "out"), 2, "INPUT"),
         (("--input-list", "none.txt", "-o", "out"), 3, "none.txt cannot be read"),
         (("--input-list", "empty.txt", "-o", "out"), 3, "No images in empty.txt"),
+        (("--input-list", "-", "-o", "out"), 3, "No images in the standard input."),
         (("in", "in/b", "-o", "out"), 2, "would both become"),
         (("in", "in/b/c", "--recursive", "-o", "in"), 2, "is an input"),
         (("in", "--in-place", "--skip-existing"), 2, "--skip-existing would skip every image"),
