@@ -63,15 +63,30 @@ def _explain(args: argparse.Namespace) -> int:
     restorer = load_restorer(args, options)
     with progress_reporter(args) as progress:
         (result,) = restorer.restore_batch([RestoreInput(encoded.image)], options, progress=progress, keep_crops=True)
+    earlier = _earlier_faces(args.output)
     for stage in render_stages(encoded.image, result, options):
         path = args.output / f"{stage.name}{SUFFIX}"
         write_bytes(path, codecs.encode_array(stage.image, "PNG", encoded.metadata.icc))
+        earlier.discard(path)
         print_summary(args, f"{path}: {stage.text}")
+    for path in earlier:
+        path.unlink(missing_ok=True)
     for number, face in enumerate(result.faces):
         print_summary(args, f"face {number}: {face.outcome_text()}")
     for line in [*([] if result.faces else [result.summary]), *result.notes]:
         print_summary(args, line)
     return 0
+
+
+def _earlier_faces(folder: Path) -> set[Path]:
+    """Return the images of faces that an earlier run wrote, which this run may not replace. Without the first image of a
+    run, the folder has none."""
+    from ..tools.explain import FIRST_STAGE, STAGE_NAME_PATTERN
+
+    if not (folder / f"{FIRST_STAGE}{SUFFIX}").is_file():
+        return set()
+    files = (one for one in folder.glob(f"*{SUFFIX}") if one.is_file())
+    return {one for one in files if STAGE_NAME_PATTERN.fullmatch(one.stem)}
 
 
 def _check_output_dir(folder: Path, read: ReadFiles) -> None:

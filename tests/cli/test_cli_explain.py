@@ -71,6 +71,21 @@ def test_links_to_the_photograph_and_to_its_folder_are_seen_through(explain, fac
         assert face.read_bytes() == before and file_names(way) == ["5-result.png"] and (way / "5-result.png").is_symlink()
 
 
+def test_no_face_of_an_earlier_run_is_left(explain, face, plain, tmp_path):
+    way = tmp_path / "way"
+    way.mkdir()
+    for name in ("3-face-5-cut.png", "3-face-x-cut.png", "holiday.png"):
+        (way / name).write_bytes(b"")
+    assert explain(plain, "-o", way).status == 0
+    assert "3-face-5-cut.png" in file_names(way)  # no run wrote it
+    assert explain(face, "-o", way).status == 0
+    written = file_names(way)
+    assert "3-face-5-cut.png" not in written and {"3-face-0-cut.png", "6-sheet.png"} < set(written)
+    assert explain(plain, "-o", way).status == 0
+    kept = ["1-found.png", "2-squares.png", "3-face-x-cut.png", "4-mask.png", "5-result.png", "holiday.png"]
+    assert file_names(way) == kept
+
+
 @pytest.mark.slow
 def test_the_images_of_another_run_are_replaced(explain, plain, tmp_path):
     for _ in range(2):
