@@ -27,7 +27,7 @@ class ImageTooLarge(InputError):
 
 
 class FaceNumberError(GpenError):
-    """An image has faces, but none with a number that was asked for."""
+    """An image or a video lacks faces whose numbers were asked for."""
 
 
 class OutputError(GpenError):

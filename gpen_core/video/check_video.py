@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from ..errors import InputError, OptionsError
+from ..errors import FaceNumberError, InputError, OptionsError
 from ..faces.select import missing_numbers
 from ..files.path_checks import AnyPath, exists, is_folder, local_path
 from ..optional_packages import version_guard
@@ -81,12 +81,14 @@ def raise_if_image_only(options: RestoreOptions) -> None:
 
 
 def raise_if_faces_missing(selection: FaceSelection, count: int, info: VideoInfo, video: VideoOptions) -> None:
-    """Raise `OptionsError` if `selection` contains face numbers that none of the `count` tracks has."""
+    """Raise `FaceNumberError` if `selection` contains face numbers that none of the `count` tracks has."""
     notes = missing_numbers(selection, count)
     if not notes:
         return
     if info.is_folder:  # `gpen detect` takes its images for photos
-        raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, write a report with the option faces set to all.")
+        raise FaceNumberError(
+            f"{info.path}: {notes[0]}. To list the faces, write a report with the option faces set to all."
+        )
     is_part = video.start is not None or video.end is not None or video.ranges
     same_part = ", with the same start, end and ranges" if is_part else ""
-    raise OptionsError(f"{info.path}: {notes[0]}. To list the faces, run: gpen detect {info.path} -o DIR{same_part}")
+    raise FaceNumberError(f"{info.path}: {notes[0]}. To list the faces, run: gpen detect {info.path} -o DIR{same_part}")

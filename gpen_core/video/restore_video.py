@@ -129,9 +129,9 @@ def restore_video(
     memory) limits frames and encoder; a video that cannot fit is refused by its header. With `executor`, other processes
     restore the segments. `tracks_folder`: folder with the tracks of `find_people`, so that faces are not detected again.
     Raises `InputError` if the source is not a video, has no frames, or has alpha or streams that the target cannot hold,
-    and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options; `OutputError`
-    if the target cannot be written or another run is writing it; `MissingDependency` without PyAV; and the errors of
-    `FaceRestorer.restore_batch`."""
+    and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options;
+    `FaceNumberError` for a face number that the video lacks; `OutputError` if the target cannot be written or another run is
+    writing it; `MissingDependency` without PyAV; and the errors of `FaceRestorer.restore_batch`."""
     options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
     run = _Run.open(source, target, restorer, options, video, region_mask, tell, max_memory, frame_memory)
     run.tracks_folder = None if tracks_folder is None else local_path(tracks_folder)

@@ -234,7 +234,7 @@ def test_who_is_left_alone_is_said_with_the_reason(host, red, film):
 
 @pytest.mark.slow
 def test_a_face_that_is_not_there_is_an_error(host, red, film):
-    with pytest.raises(host.module("gpen_core").OptionsError, match="there is no face 1: the only face is 0"):
+    with pytest.raises(host.module("gpen_core").GpenError, match="there is no face 1: the only face is 0"):
         host.run(NODE, gpen_model=red, video=of_file(host, film), faces="1")
     assert not left_in_temp(host)
 

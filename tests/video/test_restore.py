@@ -22,6 +22,7 @@ from gpen_core import (
     restore_sequence,
     restore_video,
 )
+from gpen_core.errors import FaceNumberError
 from gpen_core.video import containers
 from gpen_core.video.analysis import VideoAnalysis
 from gpen_core.video.preview import preview
@@ -407,16 +408,16 @@ def test_values_that_cannot_be():
 def test_a_face_that_nobody_has_is_an_error_before_the_network_runs(tmp_path):
     film = write_lossless_video(tmp_path / "film.mkv", 6)
     runner, network = restorer()
-    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. To list the faces"):
+    with pytest.raises(FaceNumberError, match=r"there is no face 7: the only face is 0\. To list the faces"):
         restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
     part = replace(EXACT, start=0, end=0.5, ranges="0.1-0.2")
-    with pytest.raises(OptionsError, match=r"there is no face 7: the only face is 0\. To list the faces, run: .* DIR$"):
+    with pytest.raises(FaceNumberError, match=r"there is no face 7: the only face is 0\. To list the faces, run: .* DIR$"):
         restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="0,7"), EXACT)
-    with pytest.raises(OptionsError, match=r"run: gpen detect .*film\.mkv -o DIR, with the same start, end and ranges$"):
+    with pytest.raises(FaceNumberError, match=r"run: gpen detect .*film\.mkv -o DIR, with the same start, end and ranges$"):
         restore_video(film, tmp_path / "out.mkv", runner, RestoreOptions(faces="7"), part)
     folder = frame_folder(tmp_path / "frames", frames(6))
     with pytest.raises(
-        OptionsError, match=r"there is no face 7: the only face is 0\. .* report with the option faces set to all"
+        FaceNumberError, match=r"there is no face 7: the only face is 0\. .* report with the option faces set to all"
     ):
         restore_video(folder, tmp_path / "out.mkv", runner, RestoreOptions(faces="7"), EXACT)
     assert network.faces == 0 and not (tmp_path / "out.mkv").exists()
