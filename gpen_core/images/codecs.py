@@ -219,6 +219,8 @@ def _damage_message(error: Exception) -> str:
 
 
 def _unknown_format_message(data: bytes) -> str:
+    if not data:
+        return "the file is empty. Get another copy."
     kind = next((name for start, name in SIGNATURES.items() if data.startswith(start)), None) or bmff.image_kind(data)
     if kind in INPUT_FORMATS:
         return f"the {label(kind)} file is damaged or of a rare kind. Save it as an 8-bit or 16-bit PNG."

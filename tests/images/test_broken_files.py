@@ -38,7 +38,14 @@ def test_a_folder_is_no_image(tmp_path):
         codecs.read(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"hello, I am a text\n" * 20, bytes(made.noise(5000)), b"%PDF-1.7\n"])
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "empty.png"
+    path.touch()
+    with pytest.raises(InputError, match=r"empty\.png: the file is empty"):
+        codecs.read(path)
+
+
+@pytest.mark.parametrize("data", [b"\0", b"hello, I am a text\n" * 20, bytes(made.noise(5000)), b"%PDF-1.7\n"])
 def test_what_is_no_image_is_an_input_error_that_names_the_file(tmp_path, data):
     path = tmp_path / "an picture.png"
     path.write_bytes(data)

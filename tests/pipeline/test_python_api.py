@@ -150,6 +150,8 @@ def test_bytes_and_open_files_are_images(red, photo):
             assert np.array_equal(red(file).image, expected)
     with pytest.raises(InputError, match="format is unknown"):
         red(b"nothing")
+    with pytest.raises(InputError, match="the file is empty"):
+        red(b"")
     with pytest.raises(InputError, match="binary mode"):
         red(io.StringIO("text"))
 
