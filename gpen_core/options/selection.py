@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -144,7 +145,8 @@ def _names_photo(part: object) -> bool:
 
 def _parse_reference(text: object) -> FaceReference:
     kind, _, path = str(text).partition(":")
-    return FaceReference((path,), f"{kind}:" == NOT, path)
+    photo = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises. Shells expand no ~ after a colon
+    return FaceReference((photo,), f"{kind}:" == NOT, path)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """People chosen and left out by reference photos, in Python."""
 
+import os
 import re
 from dataclasses import replace
 
@@ -143,6 +144,13 @@ def test_a_reference_in_memory_that_is_changed_in_place_is_read_again():
     assert restored(restorer(image, options)) == [0]
     pixels[:] = people.portrait_of(BOB)
     assert restored(restorer(image, options)) == [1]
+
+
+def test_a_home_folder_may_be_short(anna, monkeypatch):
+    home, name = os.path.split(anna)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("USERPROFILE", home)
+    assert restored(run(f"like:~/{name}")) == [0]
 
 
 def test_a_reference_may_be_an_open_file(anna):
