@@ -173,6 +173,56 @@ def test_example_workflows_can_be_read_at_a_glance(path):
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *BLUEPRINTS], ids=lambda path: path.stem)
+def test_links_run_to_the_right_and_not_behind_nodes(path):
+    """As the page draws them: curves that leave and arrive level, a quarter of their length from either end."""
+    areas = {part["id"]: drawn_area(part) for part in all_nodes(path)}
+    links = drawn_links(path)
+    assert len(links) >= 3
+    for start, end in links:
+        reach = np.hypot(*np.subtract(end, start)) / 4
+        assert start[0] < end[0], (start, end)
+        points = np.array([start, (start[0] + reach, start[1]), (end[0] - reach, end[1]), end])
+        t = np.linspace(0, 1, 100)[:, None]
+        curve = np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3]) @ points
+        for node_id, (low, high) in areas.items():
+            assert not ((low < curve) & (curve < high)).all(1).any(), (start, end, node_id)
+
+
+SLOT, WIDGET = 20, 24  # pixels from one to the next
+
+
+def drawn_links(path):
+    """Of an example, or of those inside a blueprint: where each starts and ends."""
+    content = json.loads(path.read_bytes().decode("utf-8"))
+    graph = content.get("definitions", {}).get("subgraphs", [content])[0]
+    parts = {part["id"]: part for part in graph["nodes"]}
+    links = [one[1:5] if isinstance(one, list) else [one[name] for name in LINK] for one in graph["links"]]
+    return [
+        (
+            graph["inputs"][out]["pos"] if start == -10 else output_place(parts[start], out),
+            graph["outputs"][into]["pos"] if end == -20 else input_place(parts[end], into),
+        )
+        for start, out, end, into in links
+    ]
+
+
+LINK = ("origin_id", "origin_slot", "target_id", "target_slot")
+
+
+def output_place(part, slot):
+    return part["pos"][0] + part["size"][0], part["pos"][1] + 14 + SLOT * slot
+
+
+def input_place(part, slot):
+    """Widgets stand below the sockets."""
+    x, y = part["pos"]
+    widgets = ["widget" in one for one in part["inputs"]]
+    if not widgets[slot]:
+        return x, y + 14 + SLOT * slot
+    return x, y + SLOT * max(widgets.count(False), len(part["outputs"])) + WIDGET * sum(widgets[:slot]) + 16
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *BLUEPRINTS], ids=lambda path: path.stem)
 def test_examples_and_blueprints_say_where_their_models_are_to_be_had(path):
     """ComfyUI's card Missing Models names those whose file names are among a node's values, with a button for those at
     Hugging Face or Civitai (page 1.58). A browser names the file as its address does."""
