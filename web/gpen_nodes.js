@@ -1,9 +1,11 @@
-// Shows the summary on GPEN nodes, hides advanced inputs, and sets the nodes' width.
+// Shows the summary on GPEN nodes, hides advanced inputs, sets the nodes' width, and tells which model a node uses.
 import { app } from "../../scripts/app.js"
 
 const TEXT_WIDGET = "summary_text"
 const TEXT_HEIGHT = 90 // pixels, at least
 const MIN_WIDTH = 340 // pixels, so that file names fit
+
+const SKIPPED_MODES = [2, 4] // muted and bypassed nodes pass nothing on
 
 const isOurs = (definition) => definition?.name?.startsWith("GPEN_")
 
@@ -38,6 +40,29 @@ function foldAdvanced(node, definition) {
   }
 }
 
+// A linked gpen_model replaces the node's own model, so that widget is then gray.
+function watchModel(node) {
+  const widget = node.widgets?.find((one) => one.name === "model")
+  const slot = node.inputs?.findIndex((one) => one.name === "gpen_model") ?? -1
+  if (!widget || slot < 0) return
+  const loader = () => node.getInputNode(slot)
+  const isSkipped = () => SKIPPED_MODES.includes(loader()?.mode)
+  let disabled = widget.disabled
+  Object.defineProperty(widget, "disabled", {
+    configurable: true,
+    enumerable: true,
+    get: () => !!disabled || (!!loader() && !isSkipped()),
+    set: (value) => (disabled = value),
+  })
+  const before = widget.beforeQueued
+  widget.beforeQueued = function () {
+    before?.apply(this, arguments)
+    if (!isSkipped()) return
+    const detail = `${loader().title} is bypassed or muted. This node uses its own model: ${widget.value}.`
+    app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 8000 })
+  }
+}
+
 app.registerExtension({
   name: "gpen.nodes",
   beforeRegisterNodeDef(nodeType, definition) {
@@ -52,6 +77,7 @@ app.registerExtension({
     const definition = node.constructor.nodeData
     if (!isOurs(definition)) return
     foldAdvanced(node, definition)
+    watchModel(node)
     const [width, height] = node.computeSize()
     node.setSize([Math.max(width, MIN_WIDTH), height])
   },
