@@ -110,10 +110,9 @@ class Section:
     def __init__(self, model: gr.Dropdown, refresh: gr.Component) -> None:
         """Add the components to the page that is being built. `connect` adds the events, once all controls exist."""
         self.model, self._refresh = model, refresh
-        self.status: Any = gr.HTML("")
+        self.status: Any = gr.HTML("")  # hidden while it has no text, because the page leaves a gap for an empty one
         self.download: Any = gr.Button(DOWNLOAD, size="sm", visible=False)
         self.cancel = gr.Button("Stop the download", size="sm", visible=False)  # at most one of the two is shown
-        self.message = gr.HTML("")
         self.inputs: list[Any] = [model]
         self._running: list[Download] = []
         _sections.append(self)
@@ -128,7 +127,8 @@ class Section:
         self.inputs = list(controls.values())
         self._names, self._find_missing = tuple(controls), find_missing
         entries = self._missing(*(control.value for control in self.inputs))
-        self.status.value = _status_html(self.inputs[0].value, entries)
+        text = _status_text(self.inputs[0].value, entries)
+        self.status.value, self.status.visible = _status_html(text), bool(text)
         self.download.value, self.download.visible = _button_label(entries), bool(entries)
         for control in self.inputs:
             control.change(fn=self.update, inputs=self.inputs, outputs=self.shown, show_progress=False)
@@ -136,16 +136,19 @@ class Section:
         self.download.click(
             fn=self.run if host.has_queue() else self.run_to_end,
             inputs=self.inputs,
-            outputs=[self.message, self.cancel, *self.shown],
+            outputs=[self.cancel, *self.shown],
         )
         self.cancel.click(fn=self._cancel, inputs=[], outputs=[], queue=False)
 
     def update(self, *values: Any) -> list[Any]:
         """Return the updates of `shown` for the values of `inputs` and the current content of the folders."""
+        return self._updates("", values)
+
+    def _updates(self, message: str, values: Sequence[Any]) -> list[Any]:
         entries = self._missing(*values)
         return [
             gr.update(choices=engine.model_choices()),
-            _status_html(values[0], entries),
+            _status_update(message + _status_text(values[0], entries)),
             gr.update(value=_button_label(entries), visible=bool(entries)),
         ]
 
@@ -153,15 +156,15 @@ class Section:
         """Download the missing files and yield the progress."""
         if names := [entry.name for entry in self._missing(*values)]:
             self._running.append(download := Download(names))
-            unchanged = [gr.update(), gr.update()]
             while not download.is_finished(POLL_SECONDS):
-                yield [_progress_html(download), gr.update(visible=True), *unchanged, gr.update(visible=False)]
+                progress = _status_update(_progress_html(download))
+                yield [gr.update(visible=True), gr.update(), progress, gr.update(visible=False)]
             self._running.remove(download)
             message = _outcome_html(download)
             failure_cache.clear()
         else:
             message = run_report.paragraph(NOTHING_TO_DO)
-        yield [message, gr.update(visible=False), *self.update(*values)]
+        yield [gr.update(visible=False), *self._updates(message, values)]
 
     def run_to_end(self, *values: Any) -> list[Any]:
         """Like `run`, for pages without a queue, which can only show the end."""
@@ -180,7 +183,7 @@ class Section:
             return ()
 
 
-def _status_html(model: Any, entries: Sequence[Entry]) -> str:
+def _status_text(model: Any, entries: Sequence[Entry]) -> str:
     sentences: list[str] = []
     if entries:
         files = ", ".join(f"{entry.file} ({_megabytes(entry)})" for entry in entries)
@@ -188,8 +191,16 @@ def _status_html(model: Any, entries: Sequence[Entry]) -> str:
         if model in AUTO_MODELS and entries[0].size:
             sentences.append(f"<span>{FASTER_NOTE}</span>")
         sentences += [f"<span>{html.escape(text)}</span>" for text in dict.fromkeys(entry.license for entry in entries)]
-    text = f"<small style='overflow-wrap: anywhere'>{' '.join(sentences)}</small>" if sentences else ""
+    return f"<small style='overflow-wrap: anywhere'>{' '.join(sentences)}</small>" if sentences else ""
+
+
+def _status_html(text: str) -> str:
+    """Return the text with the style sheet of the model lists, which also works in a hidden element."""
     return models_list.choices_style(engine.model_choices()) + text
+
+
+def _status_update(text: str) -> Any:
+    return gr.update(value=_status_html(text), visible=bool(text))
 
 
 def _button_label(entries: Sequence[Entry]) -> str:

@@ -41,8 +41,8 @@ def refresh_button(model: gr.Dropdown) -> gr.Component:
 def accept_changed_button(model: gr.Dropdown) -> None:
     """Add the button that accepts a file which the user replaced under the same name."""
     button = gr.Button("Accept this model's changed file")
-    message = gr.HTML("")
-    button.click(fn=accept_changed, inputs=[model], outputs=[message])
+    message = gr.HTML("", visible=False)  # the page would leave a gap for an empty one
+    button.click(fn=lambda name: gr.update(value=accept_changed(name), visible=True), inputs=[model], outputs=[message])
 
 
 def accept_changed(model: str) -> str:

@@ -465,7 +465,7 @@ def test_a_model_that_was_replaced_is_refused_until_it_is_trusted_and_then_loade
         host.state.skipped = False
         assert "Accept this model" in host.report()
         assert max(map(len, host.toasts[-1].split())) < 40  # toasts cut off long words
-        assert "is now accepted" in trust(name) and "is not a model file" in trust("../x.pth")
+        assert "is now accepted" in trust(name)["value"] and "is not a model file" in trust("../x.pth")["value"]
         pp = host.run_extras(photo, **chosen)
         assert pp.info["GPEN faces"] == 1 and not is_red(pp.image).any()  # the new one's
     finally:

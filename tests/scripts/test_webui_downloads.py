@@ -21,8 +21,7 @@ class Page:
         host.fire("on_before_ui")
         self.parts = host.extras[-1].ui()
         made = {one.args[0]: one for one in Component.made if one.kind == "Button"}
-        self.stop = made["Stop the download"]
-        self.button = next(one for one in made.values() if one.clicked[1] and len(one.clicked[1]) == 5)
+        self.stop, self.button = made["Stop the download"], made["Download"]
         self.status = next(one for one in Component.made if one.kind == "HTML")
         self.names = [next(name for name, part in self.parts.items() if part is one) for one in self.button.inputs]
 
@@ -32,10 +31,11 @@ class Page:
     def choose(self, **chosen):
         """Text and button once these values were chosen."""
         _, status, button = self.parts["model"].changed["fn"](*self.values(**chosen))
-        return status, button
+        assert status["visible"] == bool(plain(status["value"]))
+        return status["value"], button
 
     def press(self, **chosen):
-        """Each state of message, button to stop, list, text and button."""
+        """Each state of button to stop, list, text and button."""
         return self.button.clicked[0](*self.values(**chosen))
 
 
@@ -55,7 +55,8 @@ def online(monkeypatch):
 
 
 def test_nothing_is_shown_where_all_is_there(page):
-    assert page.parts["model"].value == RED and not page.button.visible and plain(page.status.value) == ""
+    assert page.parts["model"].value == RED and not page.button.visible
+    assert plain(page.status.value) == "" and not page.status.visible  # the page has a gap where an empty text is shown
 
 
 def test_size_and_license_of_the_chosen_model_and_of_what_the_options_need(page):
@@ -111,16 +112,19 @@ def test_it_fetches_with_progress_and_says_how_the_file_was_checked(page, publis
     publish(server.source, **({"sha256": sha(BODY), "bytes": len(BODY)} if pin else {}))
     path = webui_models / "GPEN" / FILE
     try:
-        *working, (message, stop, model, status, button) = page.press(model=FILE)
+        *working, (stop, model, status, button) = page.press(model=FILE)
         assert path.read_bytes() == BODY
     finally:
         for one in webui_models.glob(f"GPEN/*{FILE}*"):
             one.unlink()
-    assert any("MB, GPEN-TEST.pth: Downloading from 127.0.0.1" in plain(one[0]) for one in working)
-    assert {one[1]["visible"] for one in working} == {True} and {one[4]["visible"] for one in working} == {False}
-    assert ("the publisher's SHA-256" if pin else "only its structure was checked") in plain(message)
-    assert (stop, button["visible"]) == ({"visible": False}, False) and "choices" in model and plain(status) == ""
-    assert "All needed files are already downloaded" in plain(next(page.press())[0])
+    assert any("MB, GPEN-TEST.pth: Downloading from 127.0.0.1" in plain(one[2]["value"]) for one in working)
+    assert all(one[2]["visible"] for one in working)
+    assert {one[0]["visible"] for one in working} == {True} and {one[3]["visible"] for one in working} == {False}
+    assert ("the publisher's SHA-256" if pin else "only its structure was checked") in plain(status["value"])
+    assert status["visible"] and "Not downloaded" not in plain(status["value"])
+    assert (stop, button["visible"]) == ({"visible": False}, False) and "choices" in model
+    assert "All needed files are already downloaded" in plain(next(page.press())[2]["value"])
+    assert plain(page.choose()[0]) == ""  # the message belongs to the model of before
 
 
 def test_it_can_be_stopped(page, publish, serve, online, webui_models):
@@ -128,23 +132,24 @@ def test_it_can_be_stopped(page, publish, serve, online, webui_models):
     states = page.press(model=FILE)
     next(states)
     page.stop.clicked[0]()
-    *_, (message, stop, _, _, button) = states
-    assert plain(message).startswith("Stopped.") and not stop["visible"] and button["visible"]
+    *_, (stop, _, status, button) = states
+    assert plain(status["value"]).startswith("Stopped.") and not stop["visible"] and button["visible"]
     assert not (webui_models / "GPEN" / FILE).exists()
 
 
 def test_a_failure_is_one_sentence_and_its_details_stay(host, page, publish, serve, online):
     publish(serve(weights_server.status(404)).source, sha256=sha(BODY), bytes=len(BODY))
-    *_, (message, _, _, _, button) = page.press(model=FILE)
+    *_, (_, _, status, button) = page.press(model=FILE)
     assert host.toasts == ["GPEN: the download failed. The reason is below the list of models."]
-    assert "<span>The download failed.</span>" in message and "answered 404" in plain(message) and button["visible"]
+    said = status["value"]
+    assert "<span>The download failed.</span>" in said and "answered 404" in plain(said) and button["visible"]
 
 
 def test_a_page_without_a_queue_hears_the_end(webui_models, monkeypatch, publish, serve, online):
     host = fake_webui.Host(webui_models, monkeypatch, no_gradio_queue=True)
     host.opts.gpen_model = RED
     publish(serve(weights_server.status(404)).source, sha256=sha(BODY), bytes=len(BODY))
-    assert "answered 404" in plain(Page(host).press(model=FILE)[0])
+    assert "answered 404" in plain(Page(host).press(model=FILE)[2]["value"])
 
 
 def test_sizes_and_states_are_in_the_language_of_the_host(host):
