@@ -157,6 +157,13 @@ def swap(array):
     return out
 
 
+def create_infotext(p, all_prompts, all_seeds, all_subseeds, index=None, all_negative_prompts=None):
+    """modules.processing.create_infotext."""
+    written = {"Seed": all_seeds[index], **p.extra_generation_params}
+    parameters = ", ".join(f"{key}: {value}" for key, value in written.items())
+    return f"{all_prompts[index]}\nNegative prompt: {all_negative_prompts[index]}\n{parameters}"
+
+
 def module(name, **members):
     made = types.ModuleType(name)
     vars(made).update(members)
@@ -207,6 +214,7 @@ class Host:
             "modules.paths": module("modules.paths", models_path=str(models)),
             "modules.paths_internal": module("modules.paths_internal", **({} if sdnext else {"models_path": str(models)})),
             "modules.ui_components": module("modules.ui_components", InputAccordion=component("InputAccordion")),
+            "modules.processing": module("modules.processing", create_infotext=create_infotext),
             "modules.images": module("modules.images", save_image=lambda *args, **more: self.saved.append((args, more))),
             "modules.call_queue": module("modules.call_queue", queue_lock=self.lock),
             "modules.ui_common": module("modules.ui_common", create_refresh_button=self._refresh_button),
@@ -308,6 +316,7 @@ class Host:
             extra_generation_params={}, comments=[], mask_for_overlay=mask, paste_to=paste_to, outpath_samples="out", **more
         )
         p.comment, p.seeds, p.prompts = p.comments.append, list(range(9)), ["a face"] * 9
+        p.subseeds, p.negative_prompts = [0] * 9, ["a hand"] * 9
         samples = [torch.from_numpy(array).movedim(2, 0).float() / 255 for array in arrays]
         script.postprocess_batch_list(p, types.SimpleNamespace(images=samples), *args, batch_number=0)
         pictures, infotexts = [], []

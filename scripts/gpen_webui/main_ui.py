@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import gradio as gr
 import numpy as np
-from modules import images, scripts, shared
+from modules import images, processing, scripts, shared
 from PIL import Image
 
 from gpen_core import GpenError, Interrupted, OptionsError
@@ -85,8 +85,8 @@ class GpenScript(scripts.Script):
                 host.notify(error, p)
 
     def _restore(self, p: Any, pp: Any, values: controls.ControlValues, save_before: bool) -> None:
-        infotext.apply(p.extra_generation_params, infotext.format_infotext(values, 0))
         if values.options.strength == 0:
+            infotext.apply(p.extra_generation_params, infotext.format_infotext(values, 0))
             return
         before = _image_before_swap(p, pp.image) if values.only_swapped else None
         mask = getattr(p, "mask_for_overlay", None)
@@ -153,7 +153,9 @@ def _is_masked_crop(p: Any) -> bool:
 
 
 def _save_before(p: Any, image: Image.Image) -> None:
+    """Save the image with the parameters that it would have without GPEN."""
     n = getattr(p, "batch_index", 0)
-    images.save_image(
-        image, p.outpath_samples, "", p.seeds[n], p.prompts[n], shared.opts.samples_format, p=p, suffix="-before-gpen"
-    )
+    infotext.apply(p.extra_generation_params, {})  # of the image before this one
+    info = processing.create_infotext(p, p.prompts, p.seeds, p.subseeds, index=n, all_negative_prompts=p.negative_prompts)
+    more = {"info": info, "p": p, "suffix": "-before-gpen"}
+    images.save_image(image, p.outpath_samples, "", p.seeds[n], p.prompts[n], shared.opts.samples_format, **more)

@@ -346,9 +346,12 @@ def test_an_error_is_shown_below_the_image(host, astronaut):
 
 
 def test_the_image_before_is_saved_where_asked_for(host, astronaut):
-    host.generate([astronaut, np.zeros_like(astronaut)], *args(save=True))
-    ((saved, more),) = host.saved
-    assert (np.asarray(saved[0]) == astronaut).all() and more["suffix"] == "-before-gpen"
+    host.generate([astronaut, np.zeros_like(astronaut), astronaut], *args(save=True))
+    first, second = host.saved
+    assert (np.asarray(first[0][0]) == astronaut).all() and first[1]["suffix"] == "-before-gpen"
+    assert [more["info"] for _, more in (first, second)] == [
+        f"a face\nNegative prompt: a hand\nSeed: {seed}" for seed in (0, 2)
+    ]  # without the entries of GPEN, also those of the images before it
 
 
 def test_an_axis_of_the_plot_takes_over(host, astronaut):

@@ -1,0 +1,3 @@
+from typing import Any
+
+def create_infotext(p: Any, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int], **more: Any) -> str: ...
