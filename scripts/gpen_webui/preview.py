@@ -29,6 +29,7 @@ CROP_MARGIN, CROP_SIDE, GAP = 1.6, 384, 8
 
 PreviewOutput = tuple[Any, list[tuple[Image.Image, str]], list[int], str]
 """The whole image, crops with captions, the face number of each crop, and HTML."""
+Render = Callable[[Image.Image, controls.ControlValues], PreviewOutput]
 
 _source_components: list[Any] = []
 
@@ -50,11 +51,11 @@ def build(parts: dict[str, Any]) -> None:
         return
     with gr.Row():
         buttons = gr.Button("Show faces and their numbers"), gr.Button("Before and after")
-    message, numbers = gr.HTML(), gr.State([])
-    image = gr.Image(label="Preview", type="pil", interactive=False)
-    crops = gr.Gallery(label="Faces", columns=2, object_fit="contain", show_label=True)
+    message, numbers = gr.HTML(f"<span>{NOT_SAVED}</span>"), gr.State([])  # gradio shows over a text that it works
+    image = gr.Image(label="Preview", type="pil", interactive=False, visible=False)
+    crops = gr.Gallery(label="Faces", columns=2, object_fit="contain", show_label=True, visible=False)
     for button, render in zip(buttons, (_draw_faces, _before_and_after)):
-        shown = partial(_run, render, tuple(parts))
+        shown = partial(_show, render, tuple(parts))
         button.click(fn=shown, inputs=[_source_components[0], *parts.values()], outputs=[image, crops, numbers, message])
     crops.select(fn=_choose, inputs=[numbers, parts["faces"]], outputs=[parts["faces"]], show_progress=False)
 
@@ -73,9 +74,13 @@ def _choose(numbers: list[int], faces: Any, event: gr.SelectData) -> Any:
     return gr.update(value=toggle_number(faces, numbers[event.index]))
 
 
-def _run(
-    render: Callable[[Image.Image, controls.ControlValues], PreviewOutput], names: Sequence[str], image: Any, *values: Any
-) -> PreviewOutput:
+def _show(render: Render, names: Sequence[str], source: Any, *values: Any) -> list[Any]:
+    """Return the updates of the outputs. Images that stay empty are hidden, because empty ones are as large as others."""
+    *images, numbers, message = _run(render, names, source, *values)
+    return [*(gr.update(value=value, visible=bool(value)) for value in images), numbers, message]
+
+
+def _run(render: Render, names: Sequence[str], image: Any, *values: Any) -> PreviewOutput:
     if image is None:
         return None, [], [], run_report.paragraph(NO_IMAGE)
     try:

@@ -25,7 +25,9 @@ def buttons(host):
     def click(text, image, **chosen):
         given = zip(made[text].inputs, ("source", *(name for name in parts if name != "enable")))
         shown, _ = made[text].clicked
-        return shown(*(image if one is source else chosen.get(name) for one, name in given))
+        updates = shown(*(image if one is source else chosen.get(name) for one, name in given))
+        assert all(one["visible"] == bool(one["value"]) for one in updates[:2])
+        return [one["value"] if isinstance(one, dict) else one for one in updates]
 
     return click
 
@@ -91,6 +93,12 @@ def test_without_an_image_or_with_a_wrong_value_it_says_so(host, astronaut):
     assert "<span>Choose an image" in click("Before and after", None)[-1]
     _, crops, _, said = click("Show faces and their numbers", Image.fromarray(astronaut), order="<random>")
     assert crops == [] and "order is" in said and "<random>" not in said
+
+
+def test_empty_previews_take_no_room(host):
+    buttons(host)
+    previews = [one for one in Component.made if one.label in ("Preview", "Faces") and one.kind in ("Image", "Gallery")]
+    assert [one.visible for one in previews] == [False, False]
 
 
 def test_there_is_none_where_the_host_has_no_image(host):
