@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ..faces.identity import (
     Person,
     PersonMatch,
     embed_face,
+    embed_with_weight,
     match_person,
     mean_embedding,
 )
@@ -27,6 +29,8 @@ from ..images.codecs import EncodedImage
 from ..images.image import ImageData
 from ..options import FaceReference, RestoreOptions, face_references, photo_path
 from .source_file import load_encoded
+
+log = logging.getLogger(__name__)
 
 DetectFaces = Callable[[ImageData], Sequence[Face]]
 
@@ -81,7 +85,8 @@ class PeopleCache:
 
 
 def load_person(reference: FaceReference, photos: Sequence[object], embedder: FaceEmbedder, detect: DetectFaces) -> Person:
-    """Detect the face in each photo, and return the person with the mean of their embeddings.
+    """Detect the face in each photo, and return the person with the mean of their embeddings. Log a warning if a face is too
+    small or too blurry.
 
     Raises `InputError` if a photo cannot be read, or does not have exactly one face."""
     loaded = [load_encoded(photo) for photo in photos]
@@ -92,9 +97,12 @@ def load_person(reference: FaceReference, photos: Sequence[object], embedder: Fa
         if len(faces) != 1:
             found = "no face was found in it" if not faces else f"it has {len(faces)} faces"
             raise InputError(f"{name} is not a photo of one person: {found}. Crop it, or use another photo.")
-        embedding = embed_face(embedder, encoded.image, faces[0].landmarks)
-        if embedding is None:
+        embedded = embed_with_weight(embedder, encoded.image, faces[0])
+        if embedded is None:
             raise InputError(f"{name} is not usable as a reference: its face cannot be aligned. Use another photo.")
+        embedding, weight = embedded
+        if weight == 0:
+            log.warning("%s: its face is too small or too blurry to tell who it is. Use another photo.", name)
         embeddings.append(embedding)
     return Person(reference.name, mean_embedding(embeddings), reference.is_excluded, _digest(loaded))
 

@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import people
 import pytest
@@ -144,6 +145,15 @@ def test_a_reference_in_memory_that_is_changed_in_place_is_read_again():
     assert restored(restorer(image, options)) == [0]
     pixels[:] = people.portrait_of(BOB)
     assert restored(restorer(image, options)) == [1]
+
+
+def test_a_reference_that_is_too_blurry_to_trust_is_named(anna, write, caplog):
+    run(f"like:{anna}")
+    assert not caplog.records
+    blurry = write("blurry.png", cv2.GaussianBlur(people.portrait_of(ANNA), (0, 0), 12))
+    run(f"like:{blurry}")
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{blurry}: its face is too small or too blurry")
 
 
 def test_a_home_folder_may_be_short(anna, monkeypatch):
