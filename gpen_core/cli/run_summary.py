@@ -31,7 +31,7 @@ class RunSummary:
         self._total, self._group = _new_summary(), _new_summary()
         self._without_face: list[str] = []
         self._without_face_count = 0
-        self._sizes = (0.0, float("inf"))
+        self._sizes = (float("inf"), 0.0)
 
     def add(self, outcome: ImageOutcome) -> None:
         """Count a finished image."""
@@ -93,10 +93,11 @@ class RunSummary:
         self._without_face_count += 1
         if len(self._without_face) < MAX_NAMES:
             self._without_face.append(row["input"])
-        smallest, largest = (
-            max(self._sizes[0], row["smallest_face_px"]),
-            min(self._sizes[1], row["largest_face_px"]),
-        )
+        own = (row["smallest_face_px"], row["largest_face_px"])
+        if self._sizes[0] > self._sizes[1]:  # none yet, or those of an image that is smaller than any face
+            self._sizes = own
+            return
+        smallest, largest = max(self._sizes[0], own[0]), min(self._sizes[1], own[1])
         if smallest <= largest:  # detectable in all of these images
             self._sizes = smallest, largest
 

@@ -10,6 +10,8 @@ MIN_SIZE = min(one.min_size for one in SCALE_RANGE.values())
 
 def no_face_advice(smallest: float, largest: float) -> str:
     """Return the detectable sizes (shorter side of the box in pixels) and advice on what to try."""
+    if largest < smallest:
+        return f"detectable faces: about {smallest:,.0f} px or more, and the image is smaller"
     return f"detectable faces: about {smallest:,.0f} to {largest:,.0f} px. Try {_suggestions(smallest)}"
 
 

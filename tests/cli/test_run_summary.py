@@ -71,6 +71,10 @@ def test_without_a_face_it_names_the_sizes_that_could_be_found_and_what_to_try()
     assert advice == "  detectable faces: about 16 to 400 px. Try a lower confidence"
     _, advice = summary_of([outcome("a.png", sizes=(48, 1200))])
     assert advice.endswith("48 to 1,200 px. Try a lower confidence, or a larger detection size for smaller faces")
+    _, advice = summary_of([outcome("a.png", sizes=(16, 1))])
+    assert advice == "  detectable faces: about 16 px or more, and the image is smaller"
+    advice = summary_of([outcome("a.png", sizes=(16, 1)), outcome("b.png"), outcome("c.png", sizes=(16, 1))])[-1]
+    assert advice == "  detectable faces: about 16 to 400 px. Try a lower confidence"
 
 
 def test_of_a_few_images_each_has_its_line_and_all_have_one():
