@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -34,8 +34,8 @@ HELP = {
 
 def add() -> None:
     """Add our settings to the host's."""
-    _add("model", _file_dropdown("Model", engine.model_choices))
-    _add("detector", _file_dropdown("Detector", engine.available_detectors))
+    _add("model", _file_dropdown("Model", engine.model_choices), files=engine.model_choices())
+    _add("detector", _file_dropdown("Detector", engine.available_detectors), files=engine.available_detectors())
     for name, option in OPTIONS.items():
         spec = option.spec
         if has_setting(option):
@@ -78,15 +78,15 @@ def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionI
     def made_with() -> dict[str, Any]:
         return {"choices": names()}
 
-    return shared.OptionInfo(names()[0], title, gr.Dropdown, made_with, section=SECTION, refresh=failure_cache.clear).html(
-        f" {models_list.states_html(names())}"
-    )
+    return shared.OptionInfo(names()[0], title, gr.Dropdown, made_with, section=SECTION, refresh=failure_cache.clear)
 
 
-def _add(name: str, info: shared.OptionInfo, text: str = "") -> None:
+def _add(name: str, info: shared.OptionInfo, text: str = "", files: Sequence[str] = ()) -> None:
     text = text or HELP.get(name, "")
     if text:  # not `info.info`, which adds parentheses: the host's localization needs the exact text
         info.html(f" <span class='info'>{html.escape(text)}</span>")
+    if files:
+        info.html(f" {models_list.states_html(files)}")
     info.restrict_api = name in NAME_FILES  # the host's HTTP API may set all other options
     info.category_id = CATEGORY  # used by hosts with categories
     shared.opts.add_option(f"gpen_{name}", info)

@@ -481,6 +481,7 @@ def test_the_lists_say_what_is_there_and_look_anew(host, webui_models):
     host.extras[-1].ui()
     assert f"{RED}: <span>downloaded</span>" in model.told
     assert "GPEN-BFR-2048.pth: 285 MB <span>download</span>" in model.told
+    assert model.told.index("the default everywhere else") < model.told.index("GPEN-BFR-2048.pth")  # the help first
     assert "retinaface_mobile0.25: <span>downloaded</span>" in host.opts.added["gpen_detector"].told
     assert host.buttons[0][1]()["choices"][:2] == ["auto", "auto:256"] and model.default == "auto"
     file = webui_models / "GPEN" / "any name.pth"
