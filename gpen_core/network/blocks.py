@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import fused_fir
+from .activation import SLOPE, write_activated
 from .buffer_pool import BufferPool
-from .layers import SLOPE, SQRT2, StyleCodes, StyledConv, ToRGB, Weights, depthwise_fir, frozen_parameter
+from .layers import SQRT2, StyleCodes, StyledConv, ToRGB, Weights, depthwise_fir, frozen_parameter
 
 MIN_STRIP_ROWS = 8  # rows: thinner strips spend most of the time on their seams
 
@@ -86,8 +87,9 @@ class EncoderBlock(nn.Module):
             blurred = F.conv2d(read_rows(first, last), self.fir, padding=(2 if at_edge else 0, 2), groups=self.channels_in)
             extra_rows = 2 * top - first if at_edge else 0  # drop the zero rows that padding added at the seam
             blurred = blurred[:, :, extra_rows : extra_rows + 2 * (bottom - top) + 1]
-            out[:, :, top:bottom] = F.conv2d(blurred, self.weight, self.bias, stride=2)
-        return F.leaky_relu_(out, SLOPE)
+            conv_out = F.conv2d(blurred, self.weight, self.bias, stride=2)
+            write_activated(conv_out, out[:, :, top:bottom], dense=out.device.type != "cpu")
+        return out
 
     def _forward_whole(self, x: torch.Tensor, side: int) -> torch.Tensor:
         """The FIR filter and the convolution on a GPU, without the bias."""
@@ -137,7 +139,7 @@ class DecoderBlock(nn.Module):
         rgb = self.to_rgb.upsample2x(rgb)
         spans = list(row_strips(side, row_bytes, strip_bytes))
         height = spans[0][1]
-        upsample = UpsampleConvRows(self.up, styles)
+        upsample = self.up.upsample_rows(x, styles)
         convolve = self.conv.make_convolution(styles, side, height, x, pool)
         conv_input = convolve.input_buffer(height + 3)  # starts at row top - 1
         conv_input[:, :, 0] = 0
@@ -148,15 +150,14 @@ class DecoderBlock(nn.Module):
                 min(bottom + 2, side),
             )  # rows that this strip adds between the two convolutions
             features = read_skip(top, ready)
-            conv_out = upsample(x[:, :, (top + 4) // 2 if top else 0 : (bottom + 4) // 2])
-            self.up.write_and_activate(
-                conv_out, features[:, :, first - top :], conv_input[:, :, first - top + 1 : ready - top + 1]
+            self.up.write(
+                upsample(ready), features[:, :, first - top :], conv_input[:, :, first - top + 1 : ready - top + 1]
             )
             if ready == side:
                 conv_input[:, :, height + 1] = 0
             conv_output = pool.get("after", (1, 2 * channels, height, side), x) if is_last else out[:, :, top:bottom]
             convolve(conv_output[:, :channels])
-            self.conv.activate(features[:, :, : bottom - top], conv_output)
+            self.conv.write_skip(features[:, :, : bottom - top], conv_output)
             rgb[:, :, top:bottom] += F.conv2d(conv_output, rgb_weight).float()
             conv_input[:, :, :3] = conv_input[:, :, height:]
         return out, rgb
@@ -171,29 +172,3 @@ class DecoderBlock(nn.Module):
         x = self.conv.finish(conv_out, skip)
         conv_out = F.conv2d(x, self.to_rgb.modulated_weight(styles))
         return x, self.to_rgb.add(conv_out, rgb)
-
-
-class UpsampleConvRows:
-    """The upsampling convolution over x [1, I, S, S], fed with its rows from top to bottom.
-
-    Output row y depends on rows y / 2 - 1 to y / 2 + 1 of x. The partial sums of the last four output rows are added to
-    those of the next call, because the transposed convolution and the FIR filter are both linear."""
-
-    def __init__(self, up: StyledConv, styles: StyleCodes) -> None:
-        self._up, self._weight = up, up.modulated_weight(styles)
-        self._carry: torch.Tensor | None = None
-        self._rows_read = 0
-
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """The next rows [1, I, H, S] -> the output rows that this call completes."""
-        conv_out = self._up.blur(
-            F.conv_transpose2d(rows, self._weight, stride=2), (3, 1)
-        )  # starts at output row 2 * rows_read - 2
-        outside_rows = 2  # rows outside the image
-        if self._carry is not None:
-            conv_out[:, :, :4] += self._carry
-            outside_rows = 0
-        self._carry = conv_out[:, :, -4:] - self._up.bias[:, None, None]
-        self._rows_read += rows.shape[2]
-        is_last = self._rows_read == rows.shape[3]
-        return conv_out[:, :, outside_rows : -2 if is_last else -4]

@@ -17,18 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import fused_fir, winograd
+from . import fused_fir, upsampling, winograd
+from .activation import SLOPE, is_dense_better, write_activated
 from .buffer_pool import BufferPool, empty_like_format
+from .direct_conv import DirectConv
 from .state_dict import fir_kernel
 
 Weights = dict[str, torch.Tensor]
 Convolve = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
 SQRT2 = math.sqrt(2)
-SLOPE = 0.2
 EPSILON = 1e-8
 EDGE_GAIN = 0.75  # factor at the border of an image that was interpolated by 2, see `upsample_rgb`
-VECTOR_BYTES = 64  # per pixel: with fewer, the CPU does not vectorize the addition, and whole rows are 4 times faster
 
 
 def frozen_parameter(tensor: torch.Tensor, dtype: torch.dtype, factor: float = 1.0) -> nn.Parameter:
@@ -171,12 +171,21 @@ class StyledConv(nn.Module):
         self.channels = weight.shape[0]
         bias = sd[f"{key}.activate.bias"].float() * SQRT2
         gain = 1 / math.sqrt(weight[0].numel())
-        self.weight = frozen_parameter(weight.transpose(0, 1) if upsample else weight, dtype, gain)
+        self.uses_phases = upsample and upsampling.use_phases(weight, dtype)
+        if self.uses_phases:
+            self.even_rows, self.odd_rows = (frozen_parameter(w, dtype, gain) for w in upsampling.phase_weights(weight))
+        else:
+            self.kernel = frozen_parameter(weight.transpose(0, 1) if upsample else weight, dtype, gain)
         self.modulation = Modulation(sd, f"{key}.conv", demodulate=True)
         self.bias = frozen_parameter(bias[: self.channels], dtype)
         self.skip_bias = frozen_parameter(bias[self.channels :].view(1, -1, 1, 1), dtype)
         self.skip_gain = float(sd[f"{key}.noise.weight"]) * SQRT2
         self.fir = frozen_parameter(depthwise_fir(4.0, self.channels), dtype) if upsample else None
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[O, I, 3, 3], or [I, O, 3, 3] if it upsamples."""
+        return upsampling.transposed_weight(self.even_rows, self.odd_rows) if self.uses_phases else self.kernel
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor, styles: StyleCodes, pool: BufferPool) -> torch.Tensor:
         """x [B, I, S, S], skip [B, O, S', S'] and the styles -> [B, 2 * O, S', S']. S' is 2 * S if it upsamples, else S."""
@@ -188,8 +197,8 @@ class StyledConv(nn.Module):
             for n in range(batch):
                 self._conv_winograd(x[n : n + 1], styles.sample(n), out[n : n + 1, :channels], pool)
         else:
-            out[:, :channels].copy_(self._conv_torch(x, styles))
-        self.activate(skip, out)
+            write_activated(self._conv_torch(x, styles), out[:, :channels], is_dense_better(skip))
+        self.write_skip(skip, out)
         return out
 
     def _conv_winograd(self, x: torch.Tensor, styles: StyleCodes, out: torch.Tensor, pool: BufferPool) -> None:
@@ -205,8 +214,12 @@ class StyledConv(nn.Module):
         style, out_scale = self.modulation(styles)
         if self.fir is None:
             return modulated_conv2d(x, self.weight, style, out_scale, _conv3x3, 0, self.bias)
+        if self.uses_phases:
+            scaled = F.pad(x * style.to(x.dtype)[:, :, None, None], (0, 0, 1, 1))
+            out = upsampling.conv_phases(scaled, (self.even_rows, self.odd_rows), self.fir, None)
+            return out.mul_(out_scale.to(out.dtype)[:, :, None, None]).add_(self.bias[:, None, None])
         conv_out = modulated_conv2d(x, self.weight, style, out_scale, _conv3x3_up, 1)  # [B, O, 2 * S + 1, 2 * S + 1]
-        return self.blur(conv_out, (1, 1))
+        return F.conv2d(conv_out, self.fir, self.bias, padding=1, groups=self.channels)
 
     def _conv_gpu(self, x: torch.Tensor, styles: StyleCodes) -> torch.Tensor:
         """The convolution on a GPU, without the bias."""
@@ -214,11 +227,6 @@ class StyledConv(nn.Module):
         if self.fir is None:
             return modulated_conv2d(x, self.weight, style, out_scale, _conv3x3, 0)
         return fused_fir.apply_fir(modulated_conv2d(x, self.weight, style, out_scale, _conv3x3_up, 1), 4.0, 1)
-
-    def blur(self, x: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
-        """Apply the FIR filter that follows the transposed convolution, and add the bias."""
-        assert self.fir is not None
-        return F.conv2d(x, self.fir, self.bias, padding=padding, groups=self.channels)
 
     def modulated_weight(self, styles: StyleCodes, out: torch.Tensor | None = None) -> torch.Tensor:
         """The modulated and demodulated weights for the styles of one sample, written into `out` if it is given."""
@@ -231,6 +239,20 @@ class StyledConv(nn.Module):
         style, out_scale = self.modulation(styles)
         return fused_fir.fused_up_weight(modulated_weight(self.weight, style[0], out_scale[0], 1), self.weight.dtype)
 
+    def upsample_rows(self, x: torch.Tensor, styles: StyleCodes) -> upsampling.RowUpsampler:
+        """The upsampling convolution over x [1, I, S, S], some rows at a time."""
+        assert self.fir is not None
+        if self.uses_phases:
+            style, out_scale = self.modulation(styles)
+            even, odd = (
+                modulated_weight(rows, style[0], out_scale[0].repeat(2), 0).to(rows.dtype)
+                for rows in (self.even_rows, self.odd_rows)
+            )
+            return upsampling.PhaseRows(x, (even, odd), self.fir, self.bias)
+        if x.device.type == "cpu" and upsampling.has_fast_convolutions(x.dtype):
+            return upsampling.SquareRows(x, self.fused_up_weight(styles), self.bias)
+        return upsampling.CarriedRows(x, self.modulated_weight(styles), self.fir, self.bias)
+
     def make_convolution(
         self, styles: StyleCodes, width: int, height: int, like: torch.Tensor, pool: BufferPool
     ) -> DirectConv | winograd.WinogradConv:
@@ -241,13 +263,24 @@ class StyledConv(nn.Module):
         filters = winograd.transform_weights(self.modulated_weight(styles, weight_buffer), pool)
         return winograd.WinogradConv(filters, self.bias, width, height, pool)
 
-    def write_and_activate(self, conv_out: torch.Tensor, skip: torch.Tensor, out: torch.Tensor) -> None:
-        """Write the convolution's output [B, O, H, W] into `out` [B, 2 * O, H, W] or [..., W / 4, 4], then call
-        `activate`."""
-        if out.ndim == 5:
-            conv_out, skip = winograd.split_width(conv_out), winograd.split_width(skip)
-        out[:, : self.channels].copy_(conv_out)
-        self.activate(skip, out)
+    def write(self, conv_out: torch.Tensor, skip: torch.Tensor, out: torch.Tensor) -> None:
+        """Activate the convolution's output and the skip features [B, O, H, W], and concatenate them in `out`.
+
+        `out` is [B, 2 * O, H, W] or [..., W / 4, 4]. `conv_out` is [B, O, H, W] or, in 2x2 squares,
+        [B, 4 * O, H / 2, W / 2]."""
+        first = out[:, : self.channels]
+        if conv_out.shape[1] != self.channels:
+            write_activated(
+                fused_fir.pixel_shuffle_view(conv_out, self.channels),
+                fused_fir.pixel_shuffle_view(out, self.channels),
+                is_dense_better(skip),
+            )
+        elif out.ndim == 5:
+            skip = winograd.split_width(skip)
+            write_activated(winograd.split_width(conv_out), first, dense=False)
+        else:
+            write_activated(conv_out, first, is_dense_better(skip))
+        self.write_skip(skip, out)
 
     def finish(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """Concatenate the convolution's output and the skip features [B, O, H, W] on a GPU, and activate both.
@@ -262,8 +295,8 @@ class StyledConv(nn.Module):
             torch.add(
                 fused_fir.pixel_shuffle_view(conv_out, channels), self.bias, out=fused_fir.pixel_shuffle_view(out, channels)
             )
-        self.activate(skip, out)
-        return out
+        torch.add(self.skip_bias, skip, alpha=self.skip_gain, out=out[:, channels:])
+        return F.leaky_relu_(out, SLOPE)
 
     def finish_fused(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """`finish`, written so that torch.compile fuses it into one kernel."""
@@ -275,36 +308,14 @@ class StyledConv(nn.Module):
         first, second = conv_out + self.bias[:, None, None], self.skip_bias + skip * self.skip_gain
         return F.leaky_relu(torch.cat((first, second), 1), SLOPE)
 
-    def activate(self, skip: torch.Tensor, out: torch.Tensor) -> None:
-        """Write the skip features [B, O, H, ...] with their bias behind the convolution's output in `out`.
-
-        Then apply the activation to all of `out`, [B, 2 * O, H, ...]."""
-        second = out[:, self.channels :]
-        bias = self.skip_bias.view(1, -1, *(1 for _ in skip.shape[2:]))
-        if skip.device.type == "cpu" and self.channels * skip.element_size() < VECTOR_BYTES:
+    def write_skip(self, skip: torch.Tensor, out: torch.Tensor) -> None:
+        """Activate the skip features [B, O, H, ...] and write them into the second half of `out` [B, 2 * O, H, ...]."""
+        second, bias = out[:, self.channels :], self.skip_bias.view(1, -1, *(1 for _ in skip.shape[2:]))
+        if is_dense_better(skip):
             row = bias.expand(1, -1, 1, skip.shape[3]).contiguous(memory_format=torch.channels_last)
-            second.copy_(torch.add(row, skip, alpha=self.skip_gain))
+            write_activated(torch.add(row, skip, alpha=self.skip_gain), second, dense=True)
         else:
-            torch.add(bias, skip, alpha=self.skip_gain, out=second)
-        F.leaky_relu_(out, SLOPE)
-
-
-class DirectConv:
-    """torch's 3x3 convolution with the weights of one sample, over images of one width."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, width: int, like: torch.Tensor, pool: BufferPool) -> None:
-        self._weight, self._bias, self._width, self._like, self._pool = weight, bias, width, like, pool
-
-    def input_buffer(self, height: int) -> torch.Tensor:
-        """A buffer for the next input, [1, I, height, W]. The caller fills it."""
-        shape = (1, self._weight.shape[1], height, self._width)
-        self._input = self._pool.get("middle", shape, self._like)
-        return self._input
-
-    def __call__(self, out: torch.Tensor) -> None:
-        """Convolve the first H + 2 rows of the input buffer, add the bias and write the result into `out` [1, O, H, W]."""
-        rows = self._input[:, :, : out.shape[2] + 2]
-        out.copy_(F.conv2d(rows, self._weight, self._bias, padding=(0, 1)))
+            F.leaky_relu_(torch.add(bias, skip, alpha=self.skip_gain, out=second), SLOPE)
 
 
 class ToRGB(nn.Module):

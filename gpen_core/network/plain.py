@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .activation import SLOPE
 from .config import STYLE_DIM, STYLE_LAYERS, GPENConfig
-from .layers import EPSILON, SLOPE, SQRT2
+from .layers import EPSILON, SQRT2
 from .state_dict import fir_kernel
 
 STYLE_LR = 0.01

@@ -16,7 +16,9 @@ import platform
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 
+from .activation import SLOPE
 from .buffer_pool import BufferPool
 from .config import CPU_FLOAT32
 
@@ -126,7 +128,7 @@ class WinogradConv:
         return self._input[:, :, 1:-1].permute(3, 0, 2, 1).unsqueeze(0)
 
     def __call__(self, out: torch.Tensor) -> None:
-        """Convolve the first H + 2 rows of the input buffer, add the bias and write the result into `out` [1, O, H, W]."""
+        """Convolve the first H + 2 rows of the input buffer, add the bias, activate and write into `out` [1, O, H, W]."""
         _, channels, height, width = out.shape
         # tile row, row, tile, column, O
         out = out[0].permute(1, 2, 0).view(height // TILE_OUT, TILE_OUT, width // TILE_OUT, TILE_OUT, channels)
@@ -150,7 +152,7 @@ class WinogradConv:
         torch.bmm(
             self._output_transform.expand(TILE_OUT, TILE_OUT, TILE_IN), self._by_column.transpose(0, 1), out=self._image
         )
-        torch.add(self._tiled, self._bias, out=out)
+        F.leaky_relu_(torch.add(self._tiled, self._bias, out=out), SLOPE)
 
     def _buffer(self, name: str, *shape: int) -> torch.Tensor:
         return self._pool.get_contiguous(name, shape, self._filters)

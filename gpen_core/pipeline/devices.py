@@ -15,6 +15,7 @@ from ..errors import DeviceError, ErrorConverter, OptionsError, OutOfMemory, fir
 from ..files.host_memory import HOST_MEMORY_FRACTION, host_memory
 from ..files.size_text import memory_text
 from ..network import GPENConfig
+from ..network.cpu_features import BF16, CPUINFO, has_any
 from ..network.memory_estimate import CACHE_STRIP_BYTES, bytes_per_face, min_bytes
 from ..options.spec import check_range
 from .onnx_providers import (
@@ -120,18 +121,11 @@ def pick_dtype(name: str, device: torch.device, provider: str | None = None) -> 
     return dtype
 
 
-def cpu_supports_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this x86 CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Others emulate it, up to 80 times slower.
+def cpu_supports_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether this x86 CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
 
-    torch (2.6 and newer) or the system reports it. If neither does, the answer is no."""
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    if any(check is not None for check in checks):
-        return any(ask() for ask in checks if ask is not None)
-    try:
-        flags = cpuinfo.read_text().split()
-    except OSError:  # not Linux
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    Others emulate it, up to 80 times slower."""
+    return has_any(BF16, cpuinfo)
 
 
 def check_memory(**limits: float | None) -> None:

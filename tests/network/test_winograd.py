@@ -39,7 +39,7 @@ def random_layer(inputs, outputs, side):
 
 
 def error(out, x, weight, bias):
-    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    exact = F.leaky_relu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1), 0.2)
     return ((out - exact).abs().max() / exact.std()).item()
 
 
