@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import fused_fir
-from .activation import SLOPE, write_activated
+from .activation import SLOPE, is_dense_better, write_activated
 from .buffer_pool import BufferPool
 from .layers import SQRT2, StyleCodes, StyledConv, ToRGB, Weights, depthwise_fir, frozen_parameter
 
@@ -88,7 +88,7 @@ class EncoderBlock(nn.Module):
             extra_rows = 2 * top - first if at_edge else 0  # drop the zero rows that padding added at the seam
             blurred = blurred[:, :, extra_rows : extra_rows + 2 * (bottom - top) + 1]
             conv_out = F.conv2d(blurred, self.weight, self.bias, stride=2)
-            write_activated(conv_out, out[:, :, top:bottom], dense=out.device.type != "cpu")
+            write_activated(conv_out, out[:, :, top:bottom], is_dense_better(out))
         return out
 
     def _forward_whole(self, x: torch.Tensor, side: int) -> torch.Tensor:

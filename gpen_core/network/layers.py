@@ -268,18 +268,12 @@ class StyledConv(nn.Module):
 
         `out` is [B, 2 * O, H, W] or [..., W / 4, 4]. `conv_out` is [B, O, H, W] or, in 2x2 squares,
         [B, 4 * O, H / 2, W / 2]."""
-        first = out[:, : self.channels]
+        first, dense = out[:, : self.channels], is_dense_better(skip)
         if conv_out.shape[1] != self.channels:
-            write_activated(
-                fused_fir.pixel_shuffle_view(conv_out, self.channels),
-                fused_fir.pixel_shuffle_view(out, self.channels),
-                is_dense_better(skip),
-            )
+            conv_out, first = (fused_fir.pixel_shuffle_view(x, self.channels) for x in (conv_out, out))
         elif out.ndim == 5:
-            skip = winograd.split_width(skip)
-            write_activated(winograd.split_width(conv_out), first, dense=False)
-        else:
-            write_activated(conv_out, first, is_dense_better(skip))
+            conv_out, skip = winograd.split_width(conv_out), winograd.split_width(skip)
+        write_activated(conv_out, first, dense)
         self.write_skip(skip, out)
 
     def finish(self, conv_out: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
