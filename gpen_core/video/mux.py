@@ -30,6 +30,7 @@ from .containers import (
     supports_chapters,
     write_error,
 )
+from .copy_clock import CopyClock
 from .encoding import Encoding, is_image_sequence, segment_pts_offset, write_color_tags
 from .frame_folder import move_frames
 from .joined_parts import JoinedParts
@@ -315,29 +316,21 @@ class _Muxer:
         """Yield the copied packets with shifted timestamps, each with its new stream."""
         if source is None or not copies:
             return
-        last: dict[int, int] = {}
+        clocks = {index: CopyClock.of(copy) for index, copy in copies.items()}
         joined = JoinedParts(self.info, self.reader.joined_parts())
         for packet in self._demux(source, copies):
-            index, base = packet.stream_index, packet.time_base
+            index = packet.stream_index
             if index not in copies or not packet.size:
                 continue
             joined.shift_copied(packet)
             if not self._is_in_range(packet):
                 continue
-            shift = round(self.time_range.offset / base)
             if index in self.srt_streams:
                 text = to_srt(bytes(packet))
                 if not text:
                     continue
                 packet = _with_data(packet, text)
-            dts = shift + (packet.dts if packet.dts is not None else packet.pts)
-            if index in last:
-                # Subtitles may be shown together, such as the layers of a sign.
-                dts = max(dts, last[index] + (copies[index].type != "subtitle"))
-                if copies[index].type == "audio" and not packet.duration:  # MP4's edit list would end before the last packet
-                    packet.duration = dts - last[index]
-            packet.pts = dts if packet.pts is None else max(packet.pts + shift, dts)
-            packet.dts = last[index] = dts
+            clocks[index].convert(packet, self.time_range.offset)
             yield packet, copies[index]
 
     def _demux(self, source: Any, copies: dict[int, Any]) -> Iterator[Any]:

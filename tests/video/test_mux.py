@@ -390,6 +390,26 @@ def test_the_sound_of_an_avi_file_keeps_its_time(tmp_path, suffix, sound):
     assert int.from_bytes(header[sound_header + 8 : sound_header + 12], "little") > 0 or sound == "aac"  # bytes per second
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".nut"])
+def test_sound_of_several_packets_per_millisecond_keeps_its_time(tmp_path, suffix):
+    """As TrueHD has them. A millisecond between two packets of 0.83 ms would stretch the sound by a fifth."""
+    source, target = tmp_path / "source.mkv", tmp_path / f"out{suffix}"
+    with av.open(str(source), "w") as out:
+        video, sound = out.add_stream("libx264", rate=25), out.add_stream("pcm_s16le", rate=48000)
+        video.width, video.height, video.pix_fmt, sound.layout = 64, 64, "yuv420p", "mono"
+        for picture in video_files.moving_noise(25, (64, 64)):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(video.encode())
+        for number in range(1200):
+            wave = av.AudioFrame.from_ndarray(np.full((1, 40), number, np.int16), "s16", "mono")
+            wave.sample_rate, wave.pts, wave.time_base = 48000, number * 40, Fraction(1, 48000)
+            out.mux(sound.encode(wave))
+    through(tmp_path, source, target)
+    before, after = (video_files.packets(path)[1] for path in (source, target))
+    assert len(before) == 1200 and [digest for digest, _ in before] == [digest for digest, _ in after]
+    assert [at - after[0][1] for _, at in after] == pytest.approx([at for _, at in before], abs=0.0011)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_sound_without_durations_keeps_its_last_packet(tmp_path, suffix):
     """Matroska has none for ALAC. MP4's edit list then ended before that packet."""
