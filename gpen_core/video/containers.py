@@ -13,7 +13,7 @@ import contextlib
 import errno
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,6 +65,11 @@ INPUT_SUFFIXES = (
 """Suffixes by which videos are recognized in folders."""
 INPUT_OPTIONS = {"format_whitelist": ",".join(INPUT_FORMATS), "protocol_whitelist": "none"}
 """FFmpeg's options for reading: it accepts these containers only and opens no other file."""
+KEYED_METADATA = ("com.apple.", "com.android.")
+"""Prefixes of metadata that phones write, such as the place. FFmpeg writes it into .mov and .mp4 only with keys instead of
+iTunes' atoms (QuickTime File Format, Metadata Item Keys Atom)."""
+FILE_TYPE_TAGS = ("major_brand", "minor_version", "compatible_brands")
+"""The input's type as FFmpeg reads it from MP4. It is wrong for another file."""
 SIGNATURES = {
     b"#EXTM3U": "an HLS playlist",
     b"ffconcat": "a playlist (ffconcat)",
@@ -128,10 +133,17 @@ def to_valid_utf8(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool = False, is_m2ts: bool = False) -> Any:
+def open_output(
+    path: Path,
+    format_: str,
+    time_base: Fraction,
+    is_segment: bool = False,
+    is_m2ts: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Any:
     """Open a container for writing, with the clock `time_base` if it has a clock. Segments are not for players.
 
-    `is_m2ts` makes the packets of an MPEG transport stream those of Blu-rays and cameras."""
+    `is_m2ts` makes the packets of an MPEG transport stream those of Blu-rays and cameras. `metadata`: that of the file."""
     options = dict(matroska.MUXER_OPTIONS) if format_ in ("matroska", "webm") else {}
     if is_m2ts:
         options["mpegts_m2ts_mode"] = "1"  # FFmpeg would look at the name of the temporary file
@@ -140,10 +152,14 @@ def open_output(path: Path, format_: str, time_base: Fraction, is_segment: bool 
         options["video_track_timescale"] = str(time_base.denominator)
         if not is_segment:
             options["movflags"] = "+faststart"  # puts the index first, so that players start before the download ends
+            if any(key.startswith(KEYED_METADATA) for key in metadata or ()):
+                options["movflags"] += "+use_metadata_tags"
     if format_ == "avi":  # has no timestamps; audio that begins shortly before the video must not shift it by a frame
         options["avoid_negative_ts"] = "disabled"
     url = f"file:{path.absolute()}"  # always a path, even if the name looks like a URL
-    return import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
+    container = import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
+    container.metadata.update({key: value for key, value in (metadata or {}).items() if key.lower() not in FILE_TYPE_TAGS})
+    return container
 
 
 @contextlib.contextmanager

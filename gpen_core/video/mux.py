@@ -191,7 +191,8 @@ class _Muxer:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(open_input(self.segments[0])).streams.video[0]
             source = None if self.info.is_folder else stack.enter_context(open_input(self.info.path))
-            out = open_output(part, format_, self.info.time_base, is_m2ts=is_m2ts)
+            metadata = None if source is None else source.metadata
+            out = open_output(part, format_, self.info.time_base, is_m2ts=is_m2ts, metadata=metadata)
             try:
                 self._write(out, first, source)
             except BaseException:
@@ -245,7 +246,6 @@ class _Muxer:
             else:
                 copies[stream.index] = add_stream_copy(out, stream, self.info.path)
         if source is not None:
-            out.metadata.update(source.metadata)
             self._copy_chapters(out, source)
         return video or self._add_video(out, first), copies, covers
 

@@ -539,6 +539,30 @@ def test_titles_of_tracks_stay(tmp_path, suffix):
     assert found == [f"Title {index}" for index in copies] and len(found) >= 2
 
 
+PHONE = {
+    "com.apple.quicktime.location.ISO6709": "+48.1374+011.5755+519.000/",
+    "com.apple.quicktime.make": "Apple",
+    "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
+    "creation_time": "2024-05-01T10:00:00.000000Z",
+}
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_place_and_camera_of_a_phone_are_kept(tmp_path, suffix):
+    with av.open(str(tmp_path / "a.mov"), "w", container_options={"movflags": "use_metadata_tags"}) as out:
+        out.metadata.update(PHONE)
+        video = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        for picture in video_files.moving_noise(3, (64, 64)):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(video.encode())
+    through(tmp_path, tmp_path / "a.mov", tmp_path / f"o{suffix}")
+    with av.open(str(tmp_path / f"o{suffix}")) as written:
+        found = {key.lower(): value for key, value in written.metadata.items()}
+    assert PHONE.items() <= {key: found.get(key.lower()) for key in PHONE}.items()
+    assert suffix != ".mkv" or "major_brand" not in found
+
+
 def test_segments_out_of_order_are_refused(tmp_path):
     film = probe(video_files.write_video(tmp_path / "a.mp4", 20))
     encoding = resolve_encoding(film, tmp_path / "o.mp4", VideoOptions())
