@@ -33,9 +33,9 @@ from .planes import Planes
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
+from .second_pass import make_frame_restorer
 from .threaded_pipeline import ThreadedPipeline
-from .torch_frame_restorer import frame_restorer_type
-from .track_people import EmbeddingSource, match_people
+from .track_people import EmbeddingSource
 from .writer import SegmentWriter, image_to_planes
 
 LABELS = ("Original", "Restored")
@@ -62,8 +62,8 @@ def preview_clip(
     """Restore a piece of this many seconds, and write it into `target` with the original to its left. Return its frames.
 
     The piece begins at `video.start` or in the first range, or lies in the middle of the video. It is restored as in a whole
-    run. Sound and the other streams of the piece are copied. `on_note` is called with notes on references, and if face
-    numbers count other people than in a whole run. Other arguments and errors are those of `restore_video`."""
+    run. Sound and the other streams of the piece are copied. `on_note` is called with notes on the people of the piece, and
+    if face numbers count other people than in a whole run. Other arguments and errors are those of `restore_video`."""
     restorer.require_restoration("videos")
     source, target, options = local_path(source), local_path(target, OutputError), options or RestoreOptions()
     replay = ReplayableProgress(progress or no_progress)
@@ -80,44 +80,38 @@ def preview_clip(
     count = info.expected_frames(part.start, part.end)
     analysis = analyze_frames(reader.frames(), restorer.detector, options, info.rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
-    analysis, _ = join_people(analysis, identity, part, embeddings)
-    matches, notes = match_people(analysis.tracks, identity, options, embeddings)
-    for note in notes:
-        on_note(note)
+    analysis, notes = join_people(analysis, identity, part, embeddings)
     raise_if_faces_missing(options.faces, len(analysis.tracks), info, part)
-    if not isinstance(base_selection(options.faces), str) and part.start != (video.start or 0.0):
-        on_note(f"The numbers of faces count only the people from {part.start:.2f} s on. In the whole run, they may differ.")
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
-    frame_restorer = frame_restorer_type(restorer, options).from_analysis(
-        analysis,
-        restorer,
-        options,
-        part,
-        info.rate,
-        replay,
-        mask,
-        max_memory,
-        matches=matches,
-        ranges=FrameRanges.from_options(part, info, analysis),
-    )
-    keep_identity(frame_restorer, analysis, identity, embeddings)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".preview.", dir=target.parent)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
-    with folder as name:
+    args = (restorer, options, part, info.rate, replay, embeddings, mask, max_memory)
+    ranges = FrameRanges.from_options(part, info, analysis)
+    frame_restorer, person_notes = make_frame_restorer(analysis, *args, ranges=ranges)
+    notes += [*person_notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]
+    if not isinstance(base_selection(options.faces), str) and part.start != (video.start or 0.0):
+        notes.append(
+            f"The numbers of faces count only the people from {part.start:.2f} s on. In the whole run, they may differ."
+        )
+    for note in notes:
+        on_note(note)
+    events = RestoreProgress(replay, frame_restorer.face_counts(analysis.frame_count))
+    with _temporary_folder(target) as name:
         segment = Path(name) / "segment.part"
         with ThreadedPipeline(replay.replay) as pipeline, SegmentWriter(segment, wide, encoding) as writer:
-            frames = reader.frames(0, analysis.pts)
-            events = RestoreProgress(replay, frame_restorer.face_counts(analysis.frame_count))
-            for one in frame_restorer.run(frames, range(analysis.frame_count), pipeline):
+            for one in frame_restorer.run(reader.frames(0, analysis.pts), range(analysis.frame_count), pipeline):
                 frame, image = _side_by_side(one, info)
                 writer.write(frame, image, (image.pixels != frame.image.pixels).any(axis=2))
                 events.done(one.frame.number)
         concatenate([segment], replace(reader, info=wide), target, encoding, replay)
     return analysis.frame_count
+
+
+def _temporary_folder(target: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=".preview.", dir=target.parent)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 
 def _piece(info: VideoInfo, video: VideoOptions, seconds: float) -> VideoOptions:

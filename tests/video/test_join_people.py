@@ -17,6 +17,7 @@ from gpen_core.pipeline.photo_people import not_joined_text
 from gpen_core.pipeline.restorer import FaceRestorer
 from gpen_core.video.join_people import join_tracks
 from gpen_core.video.people import find_people
+from gpen_core.video.preview_clip import preview_clip
 from gpen_core.video.track import Track
 from gpen_core.video.track_people import TrackEmbeddings
 
@@ -138,6 +139,16 @@ def test_images_in_memory_are_joined(abab):
     assert by_shot([one.mask is not None for one in results]) == [False, True, False, True]
     assert [results[n * SHOT].people for n in range(4)] == [(0,), (1,), (0,), (1,)]
     assert notes == ["4 faces were joined to 2 people by SFace"]
+
+
+def test_a_preview_says_what_a_whole_run_says(film, tmp_path):
+    notes, video = [], replace(ANY_LENGTH, codec="ffv1")
+    options = RestoreOptions(min_identity=0.99)  # the network inverts faces, so that none keeps its identity
+    whole = restore_video(film, tmp_path / "whole.mkv", restorer(), options, video)
+    preview_clip(film, tmp_path / "piece.mkv", 60.0, restorer(), options, video, on_note=notes.append)
+    assert notes == list(whole.notes) and "4 faces were joined to 2 people by SFace" in notes
+    preview_clip(film, tmp_path / "off.mkv", 60.0, restorer(False, missing), None, video, on_note=notes.append)
+    assert notes[-1] == not_joined_text("shot")
 
 
 def test_people_are_listed_once(film):
