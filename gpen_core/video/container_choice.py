@@ -11,16 +11,16 @@ from .check_video import probe_video
 from .containers import OUTPUT_FORMATS
 from .encoding import resolve_encoding
 
-PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts")  # tried in this order
+PREFERRED_SUFFIXES = (".mp4", ".mkv", ".mov", ".ts", ".avi")  # tried in this order
 
 
 @version_guard("av")
 def output_suffix(source: AnyPath, video: VideoOptions | None = None) -> str:
     """Return an output suffix for `restore_video`.
 
-    It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov and
-    ts that can. Raises `InputError` if the file is not a video or no single container can hold its streams, `OptionsError`
-    for an unavailable codec, and `MissingDependency` without PyAV."""
+    It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov, ts
+    and avi that can. Raises `InputError` if the file is not a video or no single container can hold its streams,
+    `OptionsError` for an unavailable codec, and `MissingDependency` without PyAV."""
     source, video = local_path(source), video or VideoOptions()
     info = probe_video(source, video)
     own = [suffix for suffix in OUTPUT_FORMATS if suffix == source.suffix.lower()]

@@ -13,7 +13,7 @@ from .subtitles import add_srt_stream, becomes_srt
 
 AddVideo = Callable[[Any], Any]
 """Adds the encoded video stream to a container. Some containers accept other streams only after that."""
-SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4", ".ts")
+SUGGESTED_SUFFIXES = (".mkv", ".mov", ".mp4", ".ts", ".avi")  # .avi for the sound of WMV
 
 
 def select_copied_streams(info: VideoInfo, suffix: str, add_video: AddVideo) -> tuple[tuple[int, ...], list[str]]:
