@@ -47,6 +47,7 @@ INPUT_FORMATS = (
     "h264",
     "hevc",
     "avi",
+    "dv",  # of MiniDV cameras
     "flv",
     "asf",
     "gif",
@@ -59,7 +60,23 @@ INPUT_FORMATS = (
 """FFmpeg's names of the containers that can be read. Each contains its video itself."""
 INPUT_SUFFIXES = (
     *OUTPUT_FORMATS,
-    *(".3g2", ".3gp", ".asf", ".f4v", ".gif", ".h264", ".h265", ".hevc", ".m2v", ".mpeg", ".mpg", ".mts", ".ogv", ".qt"),
+    *(
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".dv",
+        ".f4v",
+        ".gif",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2v",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".qt",
+    ),
     *(".vob", ".wmv"),
 )
 """Suffixes by which videos are recognized in folders."""
