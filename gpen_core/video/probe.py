@@ -22,6 +22,9 @@ from .planes import BT709, LIMITED, OTHER_COLORS, ColorSpec, PixelFormat, Planes
 from .video_stream import is_cover, open_decoder, select_stream, stream_kind
 
 STREAM_FORMATS = ("mpegts", "mpeg")
+RAW_FORMATS = ("h264", "hevc")
+MKVMERGE_TAG = "_STATISTICS_TAGS"
+"""The tag that names mkvmerge's statistics, among them a stream's duration."""
 DEFAULT_FRAME_RATE = Fraction(25)  # frames per second, if unknown
 SRGB_TRANSFER = 13  # ITU-T H.273, table 3
 # EXIF orientations by the matrix (a, b, c, d), which maps (x, y) to (a x + c y, b x + d y).
@@ -207,7 +210,7 @@ def _video_info(path: Path, container: Any, stream: Any, frame: Any, first_dts: 
     context = stream.codec_context
     is_counted = container.format.name == "avi" and context.name in ("h264", "hevc") and bool(context.has_b_frames)
     may_be_joined = container.format.name in STREAM_FORMATS
-    rate, stream_duration = _frame_rate(stream), _stream_duration(stream)
+    rate, stream_duration = _frame_rate(container, stream), _stream_duration(stream, frame.pts or 0)
     seconds = stream_duration or (container.duration / AV_TIME_BASE if container.duration else None)
     count = stream.frames or (round(seconds * rate) if seconds and rate else None)
     return VideoInfo(
@@ -261,21 +264,24 @@ def _pixel_format(frame: Any) -> str:
     return planar_format(frame.format.name, max(one.bits for one in components), frame.format.is_rgb, has_alpha)
 
 
-def _frame_rate(stream: Any) -> Fraction | None:
-    for rate in (to_fraction(stream.average_rate), to_fraction(stream.guessed_rate)):
-        if 0 < rate <= 1000:
-            return rate
-    return None
+def _frame_rate(container: Any, stream: Any) -> Fraction | None:
+    rates = [to_fraction(stream.average_rate), to_fraction(stream.guessed_rate)]
+    if container.format.name in RAW_FORMATS:  # has no rate, and FFmpeg assumes 25 frames per second
+        rates.insert(0, to_fraction(stream.codec_context.framerate))
+    return next((rate for rate in rates if 0 < rate <= 1000), None)
 
 
-def _stream_duration(stream: Any) -> float | None:
+def _stream_duration(stream: Any, start_pts: int) -> float | None:
     """Return the duration of the video stream in seconds. Audio may be longer."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     parsed = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if parsed:  # Matroska's statistics
-        return int(parsed[1]) * 3600 + int(parsed[2]) * 60 + float(parsed[3])
-    return None
+    if parsed is None:
+        return None
+    seconds = int(parsed[1]) * 3600 + int(parsed[2]) * 60 + float(parsed[3])
+    if MKVMERGE_TAG in stream.metadata:
+        return seconds
+    return max(0.0, seconds - max(0.0, float(start_pts * stream.time_base))) or None  # FFmpeg writes the time of the end
 
 
 def _color_spec(context: Any, frame: Any) -> ColorSpec:

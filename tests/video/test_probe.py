@@ -11,6 +11,7 @@ from PIL import Image
 from gpen_core.errors import InputError, MissingDependency, OptionsError
 from gpen_core.video import containers
 from gpen_core.video.probe import frame_files, probe
+from gpen_core.video.reader import FrameReader
 
 
 def test_size_time_and_streams(tmp_path):
@@ -22,6 +23,21 @@ def test_size_time_and_streams(tmp_path):
         ("audio", "aac", "deu"),
     ]
     assert [one.index for one in film.other_streams] == [1]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("h264", "libx264"), ("hevc", "libx265")])
+def test_a_stream_without_a_container_has_the_rate_of_its_codec(tmp_path, suffix, codec):
+    path = video_files.write_video(tmp_path / f"raw.{suffix}", 10, codec=codec, container=suffix, rate=30)
+    assert probe(path).frame_rate == 30
+    assert [round(frame.seconds, 3) for frame in FrameReader(probe(path)).frames()][:3] == [0, 0.033, 0.067]
+
+
+def test_a_matroska_file_that_begins_late_is_no_longer_than_others(tmp_path):
+    """FFmpeg writes the time at which the stream ends as its duration."""
+    film = video_files.write_video(tmp_path / "a.mkv", 30, times=range(125_000, 125_030))
+    reader = FrameReader(probe(film))
+    assert reader.info.duration == pytest.approx(1.2, abs=0.01) and reader.info.frame_count == 30
+    assert len(list(reader.frames())) == 30 and reader.notes == []
 
 
 def test_ten_bits_and_color_tags(tmp_path):
