@@ -195,8 +195,8 @@ def _status_text(model: Any, entries: Sequence[Entry]) -> str:
 
 
 def _status_html(text: str) -> str:
-    """Return the text with the style sheet of the model lists, which also works in a hidden element."""
-    return models_list.choices_style(engine.model_choices()) + text
+    """Return the text with the style sheet of our lists, which also works in a hidden element."""
+    return models_list.current_style() + text
 
 
 def _status_update(text: str) -> Any:

@@ -1,9 +1,8 @@
-"""Shows in the model lists which models are downloaded. The values of the lists stay file names."""
+"""Shows in the lists of files which ones are downloaded. The values of the lists stay file names."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import gradio as gr
 from modules import ui_common
@@ -27,7 +26,8 @@ ACCEPTED, NOT_ACCEPTED = "is now accepted.", "The file was not accepted."
 DOWNLOADED, DOWNLOAD = "downloaded", "download"
 NEEDS_ONNX_RUNTIME = "ONNX file; needs ONNX Runtime"
 AUTO_DOWNLOAD = "GPEN-BFR-2048"  # the network that `auto` downloads if there is none
-LISTS = ":is([id^=gpen_model_],#setting_gpen_model)"  # CSS selector of our model lists on all pages
+LISTS = ":is([id^=gpen_model_],#setting_gpen_model,[id^=gpen_detector_],#setting_gpen_detector)"
+"""CSS selector of our lists of files on all pages."""
 STATE_STYLE = "padding-inline-start:1em;opacity:.6"
 LIST_STYLE = f"{LISTS} :is(ul.options,ul.options li){{min-width:max-content}}"  # the field's width would cut off states
 
@@ -58,23 +58,19 @@ def accept_changed(model: str) -> str:
     return run_report.paragraph(*texts)
 
 
+def current_style() -> str:
+    """Return the style sheet of all our lists for the current content of the folders, see `choices_style`."""
+    return choices_style([*engine.model_choices(), *engine.available_detectors()])
+
+
 def choices_style(names: Iterable[str]) -> str:
-    """Return a style sheet that adds to each choice of the open list whether it is downloaded, or the download size.
+    """Return a style sheet that adds to each choice of the open lists whether it is downloaded, or the download size.
     The choices themselves stay file names: older gradio versions have no separate labels, and the hosts save labels."""
     rules = (
-        f'{LISTS} li[aria-label="{_css_text(name)}"]::after{{content:"{_css_text(_state(name, translate))}";{STATE_STYLE}}}'
+        f'{LISTS} li[aria-label="{_css_text(name)}"]::after{{content:"{_css_text(_state(name))}";{STATE_STYLE}}}'
         for name in names
     )
     return f"<style>{LIST_STYLE}{''.join(rules)}</style>"
-
-
-def states_html(names: Iterable[str]) -> str:
-    """Return HTML that tells for each file whether it is downloaded, or the download size. Fixed words have their own
-    elements, because the host's localization needs that."""
-    states = ((name, _state(name, lambda word: f"<span>{word}</span>")) for name in names)
-    return " &nbsp; ".join(
-        f"<small>{html.escape(name)}: {state}</small>" for name, state in states if name not in AUTO_MODELS
-    )
 
 
 def is_downloaded(name: str) -> bool:
@@ -84,14 +80,14 @@ def is_downloaded(name: str) -> bool:
     return find_file(name, host.models_dirs()) is not None
 
 
-def _state(name: str, say: Callable[[str], str]) -> str:
-    """Return the text beside a choice. `say` is applied to its fixed words."""
+def _state(name: str) -> str:
+    """Return the text beside a choice, in the host's language."""
     if needs_onnx_runtime(name, host.models_dirs()):
-        return say(NEEDS_ONNX_RUNTIME)
+        return translate(NEEDS_ONNX_RUNTIME)
     if is_downloaded(name):
-        return say(DOWNLOADED)
+        return translate(DOWNLOADED)
     size = download_size(AUTO_DOWNLOAD if name in AUTO_MODELS else name)
-    return f"{size / 1e6:.0f} MB {say(DOWNLOAD)}" if size else say(DOWNLOAD)
+    return f"{size / 1e6:.0f} MB {translate(DOWNLOAD)}" if size else translate(DOWNLOAD)
 
 
 def _css_text(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -11,7 +11,7 @@ from modules import shared
 
 from gpen_core import PRECISIONS, GpenError
 
-from . import engine, failure_cache, host, models_list, self_test
+from . import engine, failure_cache, host, self_test
 from .option_widgets import FRONT_END, OPTIONS, from_widget, has_setting, to_widget, widget
 
 SECTION = ("gpen", "GPEN")
@@ -34,8 +34,8 @@ HELP = {
 
 def add() -> None:
     """Add our settings to the host's."""
-    _add("model", _file_dropdown("Model", engine.model_choices), files=engine.model_choices())
-    _add("detector", _file_dropdown("Detector", engine.available_detectors), files=engine.available_detectors())
+    _add("model", _file_dropdown("Model", engine.model_choices))
+    _add("detector", _file_dropdown("Detector", engine.available_detectors))
     for name, option in OPTIONS.items():
         spec = option.spec
         if has_setting(option):
@@ -81,12 +81,10 @@ def _file_dropdown(title: str, names: Callable[[], list[str]]) -> shared.OptionI
     return shared.OptionInfo(names()[0], title, gr.Dropdown, made_with, section=SECTION, refresh=failure_cache.clear)
 
 
-def _add(name: str, info: shared.OptionInfo, text: str = "", files: Sequence[str] = ()) -> None:
+def _add(name: str, info: shared.OptionInfo, text: str = "") -> None:
     text = text or HELP.get(name, "")
     if text:  # not `info.info`, which adds parentheses: the host's localization needs the exact text
         info.html(f" <span class='info'>{html.escape(text)}</span>")
-    if files:
-        info.html(f" {models_list.states_html(files)}")
     info.restrict_api = name in NAME_FILES  # the host's HTTP API may set all other options
     info.category_id = CATEGORY  # used by hosts with categories
     shared.opts.add_option(f"gpen_{name}", info)

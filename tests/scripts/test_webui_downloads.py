@@ -94,6 +94,12 @@ def test_each_choice_has_its_state_beside_it(host, webui_models, monkeypatch):
     assert states[RED] == "downloaded" and states["GPEN-BFR-512.pth"] == "284 MB download"
     assert states["auto"] == "285 MB download"
     assert states["GPEN-BFR-1024.pth"] == "ONNX file; needs ONNX Runtime"
+    assert (states["retinaface_mobile0.25"], states["retinaface_resnet50"]) == ("downloaded", "109 MB download")
+
+
+def test_the_lists_of_the_settings_page_have_the_states_too(page):
+    style = page.status.value
+    assert all(f"#setting_gpen_{name}" in style and f"[id^=gpen_{name}_]" in style for name in ("model", "detector"))
 
 
 def test_no_file_name_leaves_the_style_sheet(page):
