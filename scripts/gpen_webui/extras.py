@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from modules import scripts, scripts_postprocessing, shared
 
-from gpen_core import GpenError, InputError
+from gpen_core import GpenError, InputError, Interrupted, OutOfMemory
 
 from . import controls, engine, failure_cache, host, infotext, preview
 from .panel import panel
@@ -17,6 +17,7 @@ NAME = host.NAME
 NOT_SAVED_NOTE = "This image is not saved. To save such images unchanged, turn on Save failed images in the GPEN settings."
 FRAMES_NOTE = "Each frame was restored independently, so faces may flicker. Use gpen video to keep them steady."
 FRAMES_KEPT_NOTE = "The video keeps this frame unrestored, so that no frame is missing."
+SKIPPED_NOTE = "Skipped. This image is not saved."
 KEPT_NOTE = "The result of the earlier operations is kept."
 VIDEO_NOTE = (
     "Video frames in a folder are restored independently, so faces may flicker. Use gpen video on the command line or "
@@ -76,13 +77,16 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         """Keep the result of earlier operations and write into its parameters that GPEN failed. An image that no operation
         changed is not saved, unless the user has turned on *Save failed images*."""
         is_changed = bool(pp.info) or pp.image is not getattr(pp, "gpen_first", pp.image)
+        file = _file_name(pp) if isinstance(error, (InputError, OutOfMemory)) else ""  # others do not depend on the image
         if _is_frame(pp):
             host.notify(error, note=FRAMES_KEPT_NOTE)
+        elif isinstance(error, Interrupted) and host.drops_image():
+            host.report_notes([SKIPPED_NOTE])
         elif is_changed or host.option("keep_failed", False) or not host.can_skip_saving():
             pp.info[infotext.FAILED] = host.short_reason(error)
-            host.notify(error, note=KEPT_NOTE if is_changed else "")
+            host.notify(error, note=KEPT_NOTE if is_changed else "", file=file)
         else:
-            host.notify(error, note=NOT_SAVED_NOTE)
+            host.notify(error, note=NOT_SAVED_NOTE, file=file)
             host.skip_saving(error)
 
     def _restore(self, pp: Any, values: controls.ControlValues) -> None:
@@ -96,10 +100,15 @@ class GpenExtras(scripts_postprocessing.ScriptPostprocessing):
         result = engine.restore(pp.image, values.model, values.options, before_swap=before, detector=values.detector)
         pp.image = result.image
         pp.info.update(infotext.format_infotext(values, sum(face.restored for face in result.faces)))
-        name = Path(getattr(pp, "gpen_file", None) or "").name
+        name = _file_name(pp)
         summary = f"{name}: {result.summary}" if name else result.summary
         notes = result.notes if result.faces else (summary, *result.notes)
         host.report_notes([*notes, FRAMES_NOTE] if _is_frame(pp) else notes)
+
+
+def _file_name(pp: Any) -> str:
+    """Return the name of the image's file in a batch, else an empty string."""
+    return Path(getattr(pp, "gpen_file", None) or "").name
 
 
 def _is_frame(pp: Any) -> bool:

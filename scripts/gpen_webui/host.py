@@ -153,6 +153,11 @@ def can_skip_saving() -> bool:
     return bool(shared.state.job == NAME)
 
 
+def drops_image() -> bool:
+    """Return whether the user has pressed Skip on the Extras page, which then neither shows nor saves the image."""
+    return can_skip_saving() and bool(shared.state.skipped) and not is_sdnext()
+
+
 def skip_saving(error: GpenError) -> None:
     """Make the Extras page not save the current image, like its Skip button. SD.Next can only end the run."""
     if is_sdnext():
@@ -160,12 +165,14 @@ def skip_saving(error: GpenError) -> None:
     shared.state.skipped = True
 
 
-def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> None:
+def notify(error: GpenError, p: Any = None, note: str = "", place: str = "", file: str = "") -> None:
     """Show a failure to the user: one short sentence as a toast, and the details in the log and below the result.
 
-    Repeated failures of a run are logged in short. `place` names another extension in which it happened."""
+    Repeated failures of a run are logged in short. `place` names another extension in which it happened, `file` the
+    image of a batch."""
     global _last_notification
-    texts = (*failure_texts(error, place), *filter(None, (note,)))
+    headline, *details = failure_texts(error, place)
+    texts = (*filter(None, (file and f"{file}:",)), headline, *details, *filter(None, (note,)))
     message = " ".join(texts)
     notification = (message, getattr(shared.state, "job_timestamp", None))
     is_new, _last_notification = notification != _last_notification, notification
@@ -175,7 +182,7 @@ def notify(error: GpenError, p: Any = None, note: str = "", place: str = "") -> 
     else:
         run_report.add(*texts)
     if is_new:
-        warn(texts[0])
+        warn(headline)
 
 
 def failure_texts(error: GpenError, place: str = "") -> tuple[str, ...]:

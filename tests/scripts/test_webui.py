@@ -143,6 +143,28 @@ def test_what_earlier_operations_made_is_kept_and_not_called_restored(either, ph
     assert pp.info["GPEN faces"] == 1 and "GPEN failed" not in pp.info
 
 
+def test_a_skipped_image_is_not_said_to_be_kept(host, photo, monkeypatch):
+    """The host drops it, whatever earlier operations made."""
+    restore = sys.modules["gpen_webui.engine"].restore
+
+    def skipped_amid(*given, **named):
+        host.state.skipped = True
+        return restore(*given, **named)
+
+    monkeypatch.setattr("gpen_webui.engine.restore", skipped_amid)
+    assert host.extras_page([photo], Upscale={"factor": 2}, **ON) == ([], "")
+    assert "Skipped. This image is not saved." in host.report() and host.toasts == []
+
+
+def test_a_failure_that_depends_on_the_image_names_its_file(host, tmp_path, photo):
+    photo.save(tmp_path / "photo.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "photo.png").read_bytes()[:9000])
+    host.run_extras(Image.open(tmp_path / "broken.png"), filename=str(tmp_path / "broken.png"), **ON)
+    assert "<span>broken.png:</span> <span>GPEN restored nothing" in host.report() and "broken.png" not in host.toasts[0]
+    host.run_extras(photo, filename="photo.png", **ABSENT)
+    assert "photo.png" not in host.report()  # each image of the folder would be listed
+
+
 def test_no_frame_of_a_video_is_skipped(host, photo):
     pp = host.run_extras(photo, is_video=True, **ABSENT)
     assert pp.image is photo and not host.state.skipped
