@@ -58,13 +58,22 @@ def not_installed(package: str) -> str:
 
 
 def install_command(package: str, *options: str) -> str:
-    """Return the command that installs a package for the running Python, with uv if pip is missing."""
+    """Return the command that installs packages for the running Python, with uv if pip is missing."""
+    alone = ["--no-deps"] if package in WITHOUT_DEPENDENCIES else []
+    return _pip_command("install", *options, *alone, package)
+
+
+def uninstall_command(package: str) -> str:
+    """Return the command that removes a package from the running Python."""
+    return _pip_command("uninstall", package)
+
+
+def _pip_command(action: str, *arguments: str) -> str:
     from importlib.util import find_spec
 
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable or "python"
-    pip = f"{python} -m pip install" if find_spec("pip") else f"uv pip install --python {python}"
-    alone = ["--no-deps"] if package in WITHOUT_DEPENDENCIES else []
-    return " ".join([pip, *options, *alone, package])
+    pip = f"{python} -m pip {action}" if find_spec("pip") else f"uv pip {action} --python {python}"
+    return " ".join([pip, *arguments])
 
 
 def version_guard(name: str) -> ErrorConverter:

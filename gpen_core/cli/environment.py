@@ -19,6 +19,7 @@ from ..optional_packages import (
     not_installed,
     parse_version,
     torchvision_problem,
+    uninstall_command,
 )
 from ..version import __version__
 from ..weights.folders import models_dirs
@@ -44,6 +45,8 @@ SECURE_VERSIONS = {
     "ray": "2.52.0",
 }
 """The first version of each package without known security holes."""
+MISSING_LIBRARY = re.compile(r"lib[\w.+-]+: cannot open shared object file")
+"""The system's message for a library that is not installed. pip cannot install it."""
 
 
 class Requirements(NamedTuple):
@@ -143,10 +146,18 @@ def explain_import_error(error: BaseException) -> str | None:
         return None
     if isinstance(error, ModuleNotFoundError) and error.name in packages:
         return not_installed(package)
-    return (
-        f"The package {package} cannot be imported ({first_line(error)}). Install it again: "
-        f"{install_command(package, '--force-reinstall')}"
-    )
+    return f"The package {package} cannot be imported ({first_line(error)}). {_repair_advice(package, first_line(error))}"
+
+
+def _repair_advice(package: str, reason: str) -> str:
+    """Return the command that repairs a package that is installed but cannot be imported."""
+    if package == "opencv-python" and MISSING_LIBRARY.search(reason):
+        name, _ = _find_distribution(package) or (package, "")
+        return (
+            "OpenCV needs this library for windows, and servers often lack it. Replace OpenCV by its build without windows: "
+            f"{uninstall_command(name)} && {install_command('opencv-python-headless')}"
+        )
+    return f"Install it again: {install_command(package, '--force-reinstall')}"
 
 
 def format_devices() -> str:
@@ -197,22 +208,23 @@ def _state(package: str) -> str:
     version, error = _installed_version(package), _import_error(package)
     if error is None:
         return version or "installed, version unknown"
+    reason = first_line(error)
     if version:
-        return f"{version}, cannot be imported: {error}"
+        problem = torchvision_problem(error) or f"{reason}. {_repair_advice(package, reason)}"
+        return f"{version}, cannot be imported: {problem}"
     purpose = f", it {PURPOSES[package]}" if package in PURPOSES else ""
-    return f"MISSING{purpose} ({error}). Install it: {install_command(package)}"
+    return f"MISSING{purpose} ({reason}). Install it: {install_command(package)}"
 
 
-def _import_error(package: str) -> str | None:
+def _import_error(package: str) -> Exception | None:
     try:
         import_module(module_of(package))
     except (ImportError, OSError) as error:  # OSError: a DLL that Windows cannot load
-        return first_line(error)
+        return error
     except RuntimeError as error:
-        problem = torchvision_problem(error)
-        if problem is None:
+        if torchvision_problem(error) is None:
             raise
-        return problem
+        return error
     return None
 
 

@@ -352,6 +352,29 @@ def test_a_missing_package_is_one_sentence_with_the_command(module, package, tmp
     assert err == f"gpen: The package {package} is not installed. Install it: {sys.executable} -m pip install {package}\n"
 
 
+NO_LIBRARY = "libGL.so.1: cannot open shared object file: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (NO_LIBRARY, r"Replace OpenCV by .*: {pip} uninstall opencv-\S+ && {pip} install opencv-python-headless"),
+        ("the file is broken", "Install it again: {pip} install --force-reinstall opencv-python"),
+    ],
+)
+def test_a_broken_opencv_is_said_with_the_command_that_helps(tmp_path, reason, advice):
+    """To install it again does not bring a library of the system."""
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r}, name='cv2')")
+    for command in (["doctor"], ["detect", "photo.jpg"]):
+        code = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
+        run = [sys.executable, "-c", code, str(tmp_path), *command, "--models-dir", str(tmp_path)]
+        done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300)
+        assert done.returncode == 1
+        line = line_of(done.stdout + done.stderr, "opencv-python " if command == ["doctor"] else "gpen: ")
+        expected = advice.format(pip=re.escape(f"{sys.executable} -m pip"))
+        assert re.search(re.escape(reason) + r"\)?\. .*" + expected + "$", line), line
+
+
 @pytest.mark.parametrize("arguments", [(), ("--report",)])
 def test_without_facexlib_the_command_and_its_purpose_are_given(examine, tmp_path, tested, monkeypatch, arguments):
     monkeypatch.setattr(environment.metadata, "distributions", lambda name: [])
