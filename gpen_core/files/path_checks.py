@@ -15,7 +15,10 @@ URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter woul
 
 
 def local_path(path: AnyPath, error: type[InputError | OutputError] = InputError) -> Path:
-    """Convert to a `Path`. Reject URLs here, because `Path` would change their slashes and the error would be confusing."""
+    """Convert to a `Path`. Reject URLs and empty paths here: `Path` would change the slashes of a URL, and make the current
+    folder of an empty path."""
+    if path == "":
+        raise error("The path is empty. Name a file.")
     if isinstance(path, str) and URL_SCHEME.match(path):
         raise error(f"{path} is a URL. Only local paths are supported: use fsspec, for example, to read or write the bytes.")
     return Path(path)

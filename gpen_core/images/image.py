@@ -215,7 +215,7 @@ class ImageData:
         return rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
 
 
-def to_image_data(image: object) -> ImageData:
+def to_image_data(image: object, expected: str = "a PIL image or a numpy array") -> ImageData:
     """Convert an array, PIL image or `ImageData` to `ImageData`.
 
     Arrays are [H, W], or [H, W, C] with gray, gray + alpha, RGB or RGBA; uint8, uint16 or float in [0, 1]. PIL images may
@@ -226,7 +226,8 @@ def to_image_data(image: object) -> ImageData:
         return from_pil(image)
     if isinstance(image, np.ndarray):
         return from_array(image)
-    raise InputError(f"Expected a path, a PIL image or a numpy array, got {type(image).__name__}.")
+    advice = " Convert it to a numpy array [H, W, 3] first." if hasattr(image, "__array__") else ""  # a tensor
+    raise InputError(f"Expected {expected}, got {type(image).__name__}.{advice}")
 
 
 def from_array(array: Pixels) -> ImageData:
@@ -234,9 +235,14 @@ def from_array(array: Pixels) -> ImageData:
     array = np.asarray(array)  # drops subclasses
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in MAX_VALUES and array.dtype not in FLOAT_DTYPES:
-        raise InputError(f"Expected uint8, uint16 or float pixels, got {array.dtype}.")
+        raise InputError(
+            f"Expected uint8, uint16, float16, float32 or float64 pixels, got {array.dtype}. Convert them to one of these."
+        )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)) or 0 in array.shape:
-        raise InputError(f"Expected [H, W] or [H, W, 1 to 4 channels] with no side of zero, got {list(array.shape)}.")
+        raise InputError(
+            f"Expected [H, W] or [H, W, 1 to 4 channels] with no side of zero, got {list(array.shape)}. "
+            "Pass one image, with its channels last."
+        )
     if array.dtype in FLOAT_DTYPES:
         _check_float_range(array)
     if array.ndim == 2:

@@ -173,6 +173,19 @@ class DeclaredOptions:
             object.__setattr__(self, option.name, value)
 
     @classmethod
+    def or_default(cls: type[Declared], options: object | None) -> Declared:
+        """Return the options, or the defaults for None. Raises `OptionsError` for anything else, such as a dict."""
+        if options is None:
+            return cls()
+        if not isinstance(options, cls):
+            first = declared_options(cls)[0]
+            raise OptionsError(
+                f"Expected {cls.__name__}, got {type(options).__name__}. Pass options by name: "
+                f"{cls.__name__}({first.name}={first.default!r})."
+            )
+        return options
+
+    @classmethod
     def from_mapping(cls: type[Declared], values: Mapping[str, Any]) -> Declared:
         """Return options with these values by name. Other keys are ignored. Raises `OptionsError`."""
         names = {option.name for option in declared_options(cls)}

@@ -88,7 +88,7 @@ def crop_faces(
     `size` below 1."""
     if size is not None:
         check_range("size", size, 1, whole=True)
-    options = replace(options or RestoreOptions(), strength=1.0)  # at 0, no face would be selected
+    options = replace(RestoreOptions.or_default(options), strength=1.0)  # at 0, no face would be selected
     side = restorer.sizes[-1] if size is None else int(size)
     mask_models = restorer.models.mask_models(options, progress or no_progress)
     results = []

@@ -33,7 +33,7 @@ def detect_faces(
     """See `FaceRestorer.detect`. `near`: see `Detector.detect`."""
     ForkGuard.check()
     raise_if_single(images)
-    options = options or RestoreOptions()
+    options = RestoreOptions.or_default(options)
     found = detect_in_batches(detector, [(load_image(image), None) for image in images], options, progress, near=near)
     return [flag_implausible(sort_faces(faces, options.order)) for faces in found]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from os import PathLike
 from typing import Any
 
@@ -111,7 +112,10 @@ def validate_box(number: int, box: Sequence[float]) -> Box:
     except (TypeError, ValueError):
         x0 = y0 = x1 = y1 = math.nan
     if not all(abs(v) <= MAX_COORDINATE for v in (x0, y0, x1, y1)):  # NaN is not
-        raise InputError(f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers up to {MAX_COORDINATE} px.")
+        advice = " Put one box into a list, too." if isinstance(box, Real) else ""
+        raise InputError(
+            f"Box {number} is {box!r}; expected x0, y0, x1, y1, four finite numbers up to {MAX_COORDINATE} px.{advice}"
+        )
     return x0, y0, x1, y1
 
 

@@ -263,7 +263,7 @@ class FaceRestorer:
         `MissingWeights` if weights of ParseNet or of the upscaler are missing; `MissingDependency` if no installed package
         can build the upscaler; `OutOfMemory`."""
         ForkGuard.check()
-        options = replace(options or RestoreOptions(), **changes)
+        options = replace(RestoreOptions.or_default(options), **changes)
         operation = self.models.operation
         options = operations.adapt_options(options, operation)
         check_memory(max_memory=max_memory)
@@ -333,7 +333,7 @@ class FaceRestorer:
         """Return the faces as `restore` numbers and selects them. `Face.reason` is why a face would be skipped.
 
         `image` is a `RestoreInput`, or a value for its field `image`. Errors as in `restore`, but not the network's."""
-        return tuple(self.start_sessions([image], options or RestoreOptions())[0].faces)
+        return tuple(self.start_sessions([image], RestoreOptions.or_default(options))[0].faces)
 
     def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
         by_size: dict[int, list[FaceTask]] = {}

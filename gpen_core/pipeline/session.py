@@ -13,7 +13,7 @@ from ..faces import swap_detection
 from ..faces.align import Alignment, align_face, crop_face, full_square, square_face
 from ..faces.blend import Canvas, blur_small_face
 from ..faces.color import photo_residual
-from ..faces.face import Face, Landmarks
+from ..faces.face import Box, Face, Landmarks
 from ..faces.identity import FaceEmbedder, PersonMatch, embed_face
 from ..faces.select import (
     ZERO_STRENGTH,
@@ -80,7 +80,7 @@ class RestoreSession:
         faces = self._skip_unchanged(flag_implausible(sort_faces(detections, options.order)))
         if self.boxes is not None:
             self.notes += [
-                f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)})"
+                f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)}){_box_problem(box)}"
                 for n, box in enumerate(self.boxes)
                 if not any(matches_box(face.box, box) for face in faces)
             ]
@@ -189,6 +189,12 @@ class RestoreSession:
         rows = slice(max(0, int(y0)), max(0, int(np.ceil(y1))))
         columns = slice(max(0, int(x0)), max(0, int(np.ceil(x1))))
         return face if region_mask[rows, columns].any() else replace(face, reason="outside the mask")
+
+
+def _box_problem(box: Box) -> str:
+    """Return why no face can be in the box, such as one given as x, y, width and height. Empty if one could be."""
+    x0, y0, x1, y1 = box
+    return "" if x0 < x1 and y0 < y1 else ", which is empty: expected x0, y0, x1, y1 with x0 < x1 and y0 < y1"
 
 
 def _with_change(face: Face, change: float) -> Face:

@@ -75,7 +75,10 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
         return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
     if callable(getattr(image, "read", None)):
         return _decode(_read_bytes(image), max_memory, max_pixels)
-    return EncodedImage(to_image_data(image), Metadata(), "PNG", lossy=False)
+    if isinstance(image, (list, tuple)):
+        raise InputError(f"Expected one image, got a {type(image).__name__}. For several images, use restore_batch.")
+    expected = "a path, the bytes of a file, an open file, a PIL image or a numpy array"
+    return EncodedImage(to_image_data(image, expected), Metadata(), "PNG", lossy=False)
 
 
 def _read_bytes(file: Any) -> bytes:

@@ -133,7 +133,7 @@ def restore_video(
     and if `tracks_folder` has no tracks of this video with these options; `OptionsError` for invalid options;
     `FaceNumberError` for a face number that the video lacks; `OutputError` if the target cannot be written or another run is
     writing it; `MissingDependency` without PyAV; and the errors of `FaceRestorer.restore_batch`."""
-    options, video, tell = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
+    options, video, tell = RestoreOptions.or_default(options), VideoOptions.or_default(video), progress or no_progress
     run = _Run.open(source, target, restorer, options, video, region_mask, tell, max_memory, frame_memory)
     run.tracks_folder = None if tracks_folder is None else local_path(tracks_folder)
     restorer.prepare(options, run.progress)

@@ -83,8 +83,8 @@ def restore_sequence(
     those of `restore_video`. Raises `InputError`, too, for an iterator, and if a later call gives another number of images
     or another size, and `OptionsError` for an invalid rate."""
     options, video, progress_replay = (
-        options or RestoreOptions(),
-        video or VideoOptions(),
+        RestoreOptions.or_default(options),
+        VideoOptions.or_default(video),
         ReplayableProgress(progress or no_progress),
     )
     check_memory(max_memory=max_memory)

@@ -366,7 +366,9 @@ def test_a_broken_opencv_is_said_with_the_command_that_helps(tmp_path, reason, a
     """To install it again does not bring a library of the system."""
     (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r}, name='cv2')")
     for command in (["doctor"], ["detect", "photo.jpg"]):
-        code = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
+        code = (
+            "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom gpen_core.cli import main\nsys.exit(main(sys.argv[1:]))"
+        )
         run = [sys.executable, "-c", code, str(tmp_path), *command, "--models-dir", str(tmp_path)]
         done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300)
         assert done.returncode == 1

@@ -145,7 +145,10 @@ def test_boxes_choose_among_the_faces_found(red, picture, boxes, restored):
 
 def test_boxes_without_a_face_are_named_by_number(red, picture):
     result = red.restore(picture, boxes=[(5, 5, 25, 30), LEFT.box, (3, 3, 3, 3)])
-    assert result.notes == ("no face was found in box 0 (5, 5, 25, 30)", "no face was found in box 2 (3, 3, 3, 3)")
+    assert result.notes == (
+        "no face was found in box 0 (5, 5, 25, 30)",
+        "no face was found in box 2 (3, 3, 3, 3), which is empty: expected x0, y0, x1, y1 with x0 < x1 and y0 < y1",
+    )
     assert red.restore(picture).notes == () and red.restore(picture, boxes=[]).notes == ()
 
 

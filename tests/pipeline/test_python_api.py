@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from itertools import product
 
 import helpers
 import numpy as np
@@ -19,7 +20,9 @@ from gpen_core import (
     OutputError,
     RestoreInput,
     RestoreOptions,
+    VideoOptions,
     crop_faces,
+    draw_faces,
     paste_faces,
     restore_sequence,
     restore_video,
@@ -320,6 +323,48 @@ def test_crops_of_floats_are_from_0_to_1(red, array):
     for strength in (-1, 2, float("nan"), "1"):
         with pytest.raises(OptionsError, match="strength is"):
             paste_faces(array, found.crops, [edited], strength=strength)
+
+
+def test_what_is_no_image_is_refused_with_what_can_be_done(red, array, png):
+    tensor = torch.from_numpy(array)
+    for wrong, said in {
+        "tensor": (tensor, "an open file, a PIL image or a numpy array, got Tensor. Convert it to a numpy array"),
+        "several": ([array, array], "Expected one image, got a list. For several images, use restore_batch"),
+        "channels first": (array.transpose(2, 0, 1), "with its channels last"),
+        "dtype": (array.astype(np.int64), "got int64. Convert them"),
+        "empty": ("", "The path is empty"),
+    }.values():
+        with pytest.raises(InputError, match=said):
+            red(wrong)
+    with pytest.raises(OutputError, match="The path is empty"):
+        red(array).save("")
+    with pytest.raises(InputError, match="Expected a PIL image or a numpy array, got str"):  # a path is none
+        draw_faces(str(png), [])
+
+
+def test_options_that_are_none_are_refused(red, array, tmp_path):
+    """Such as a dict, one value, or the options of a video in their place."""
+    uses = (
+        lambda options: red(array, options),
+        lambda options: red.select_faces(array, options),
+        lambda options: red.detect([array], options),
+        lambda options: crop_faces(red, [array], options),
+        lambda options: list(restore_sequence(red, [array], options)),
+        lambda options: restore_video("clip.mp4", tmp_path / "out.mp4", red, options),
+    )
+    for wrong, use in product(({"strength": 0.5}, 0.5, VideoOptions()), uses):
+        with pytest.raises(OptionsError, match=r"Expected RestoreOptions, got .*: RestoreOptions\(strength=1.0\)"):
+            use(wrong)
+    with pytest.raises(OptionsError, match="Expected VideoOptions, got RestoreOptions"):
+        restore_video("clip.mp4", tmp_path / "out.mp4", red, video=RestoreOptions())
+
+
+def test_a_box_that_cannot_be_one_is_explained(red, array):
+    with pytest.raises(InputError, match=r"Box 0 is 10; .* Put one box into a list"):
+        red(array, boxes=(10, 10, 50, 50))
+    (note,) = red(array, boxes=[(200, 150, 40, 50)]).notes  # with width and height
+    assert note.startswith("no face was found in box 0") and "expected x0, y0, x1, y1 with x0 < x1" in note
+    assert red(array, boxes=np.array([FACE.box])).is_changed
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2"])
