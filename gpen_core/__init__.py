@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     DeviceError,
     ErrorConverter,
+    FaceNumberError,
     GpenError,
     ImageTooLarge,
     InputError,
@@ -168,6 +169,7 @@ __all__ = [
     "Face",
     "FaceCrop",
     "FaceCrops",
+    "FaceNumberError",
     "FaceReference",
     "FaceRestorer",
     "GpenError",

@@ -195,6 +195,8 @@ def type_of(schema):
 PYTHON = """
 # Python
 
+Import each name from `gpen_core`, whatever module it has below. [An introduction](../python.md)
+
 ```python
 from gpen_core import FaceRestorer
 
@@ -226,7 +228,9 @@ def python():
     others = sorted(name for name, module in ours.items() if name not in FIRST and module != "gpen_core.errors")
     names = [f"{ours[name]}.{name}" for name in (*FIRST, *others)]
     names += ["gpen_core.progress.Progress", "gpen_core.errors"]
-    return MADE + PYTHON + "".join(f"\n::: {name}\n" for name in names)
+    errors = [name for name, module in ours.items() if module == "gpen_core.errors" and name != "ErrorConverter"]
+    members = f"    options:\n      members: [{', '.join(errors)}]\n"  # not the functions that only our own code uses
+    return MADE + PYTHON + "".join(f"\n::: {name}\n" for name in names) + members
 
 
 def pages(models, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import shlex
 from pathlib import Path
@@ -124,6 +125,26 @@ def test_every_snippet_of_python_compiles_and_names_what_there_is(path):
         for node in ast.walk(ast.parse(snippet)):
             if isinstance(node, ast.ImportFrom) and node.module == "gpen_core":
                 assert all(hasattr(gpen_core, alias.name) for alias in node.names), snippet
+
+
+def test_the_page_of_python_runs_as_printed(tmp_path, monkeypatch, astronaut):
+    """In the order of the page, on a photo of that name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "scan.tif", "photos/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(astronaut).save(tmp_path / name)
+    face = helpers.make_face((224, 118), 90)
+    own = helpers.restorer(helpers.red_weights(256), [face])
+    monkeypatch.setattr("gpen_core.FaceRestorer.load", lambda *names, **options: own)
+    names = {"__name__": "example"}
+    for snippet in fenced((ROOT / "docs" / "python.md").read_text("utf-8"), "python"):
+        exec(snippet, names)
+        if "answer" in names:
+            data = (tmp_path / "photo.jpg").read_bytes()
+            assert asyncio.run(names.pop("answer")(data)).startswith(b"\x89PNG")
+    names["load"]()
+    names["restore"](tmp_path / "photos" / "a.jpg")
+    assert (tmp_path / "restored.jpg").exists() and (tmp_path / "restored" / "a.jpg").exists()
 
 
 def anchors(path):

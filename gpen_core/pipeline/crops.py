@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +75,7 @@ class FaceCrops:
 @oom_context("these images", "choose a smaller detection size")
 def crop_faces(
     restorer: FaceRestorer,
-    inputs: Sequence[object],
+    inputs: Iterable[object],
     options: RestoreOptions | None = None,
     size: int | None = None,
     progress: Progress | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from ..errors import is_out_of_memory, oom_context
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 @oom_context("these images", "choose a smaller detection size")
 def detect_faces(
     detector: Detector,
-    images: Sequence[object],
+    images: Iterable[object],
     options: RestoreOptions | None = None,
     near: Sequence[Box] | None = None,
     progress: Progress = no_progress,

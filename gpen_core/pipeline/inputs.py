@@ -26,6 +26,8 @@ from .upscale import Upscaler, upscale
 MAX_FLOAT_MASK = 1.5  # more is not a rounding error, but a mask from 0 to 255
 MAX_REPR = 60  # characters
 MAX_CHANNELS = 4  # RGBA
+Boxes = Sequence[Sequence[float]] | NDArray[Any]
+"""x0, y0, x1, y1 of each box, or an array [N, 4]."""
 MAX_COORDINATE = 1 << 24  # pixels, for the edges of a box: OpenCV cannot crop much larger ones
 
 
@@ -42,7 +44,7 @@ class RestoreInput:
     region_mask: NDArray[Any] | None = None
     """[H, W] of any size: how much of each pixel may be restored. Faces where it is 0 are skipped. Floats are in [0, 1].
     Integers range from 0 to the maximum of their type (uint8: 255), or are 0 and 1."""
-    boxes: Sequence[Box] | None = None
+    boxes: Boxes | None = None
     """x0, y0, x1, y1 in pixels of `image`. Faces outside all boxes are skipped. A box without a face is searched again at a
     higher resolution."""
     is_aligned: bool = False

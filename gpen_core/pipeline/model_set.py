@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -107,6 +108,12 @@ class ModelSet:
     def advise(self, side: float, size: int) -> str | None:
         """See `SizeSelector.advise`."""
         return None if self._selector is None else self._selector.advise(side, size)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A FaceRestorer cannot be pickled or copied, because its networks belong to this process and its device. Call "
+            "FaceRestorer.load in each process."
+        )
 
     @classmethod
     @oom_context("the networks", SMALLER_MODEL_HINT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import oom_context
 from ..faces.detection.retinaface import Detector
-from ..faces.face import Box, Face
+from ..faces.face import Face
 from ..images.image import FloatImage
 from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
 from ..options.spec import check_range
@@ -27,7 +27,7 @@ from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
 from .devices import SMALLER_MODEL_HINT, ForkGuard, check_memory
 from .face_detection import detect_faces, detect_in_batches
 from .gpen_runner import GPENRunner, Network
-from .inputs import RestoreInput, to_inputs, with_upscaled_background
+from .inputs import Boxes, RestoreInput, to_inputs, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
 from .session import RestoreSession
@@ -66,7 +66,7 @@ class FaceRestorer:
 
     It can be used from several threads. They share the networks, but not the memory kept for the next face. In a process
     that was forked after networks were loaded, it raises `DeviceError`, because torch's threads are missing there. Start
-    such processes with `spawn`."""
+    such processes with `spawn`, and load a restorer in each of them: it cannot be pickled. Results and options can."""
 
     def __init__(self, models: ModelSet) -> None:
         self.models = models
@@ -203,7 +203,7 @@ class FaceRestorer:
         background: object | None = None,
         *,
         region_mask: NDArray[Any] | None = None,
-        boxes: Sequence[Box] | None = None,
+        boxes: Boxes | None = None,
         progress: Progress | None = None,
         max_memory: int | None = None,
         max_pixels: int | None = None,
@@ -234,7 +234,7 @@ class FaceRestorer:
     @oom_context("these images", f"{SMALLER_MODEL_HINT}, choose a smaller detection size")
     def restore_batch(
         self,
-        images: Sequence[object],
+        images: Iterable[object],
         options: RestoreOptions | None = None,
         *,
         progress: Progress | None = None,
@@ -295,7 +295,7 @@ class FaceRestorer:
 
     def start_sessions(
         self,
-        inputs: Sequence[object],
+        inputs: Iterable[object],
         options: RestoreOptions,
         progress: Progress | None = None,
         max_memory: int | None = None,
@@ -319,7 +319,7 @@ class FaceRestorer:
         return sessions
 
     def detect(
-        self, images: Sequence[object], options: RestoreOptions | None = None, progress: Progress | None = None
+        self, images: Iterable[object], options: RestoreOptions | None = None, progress: Progress | None = None
     ) -> list[list[Face]]:
         """Detect the faces of each image, sorted as in the options. `Face.reason` marks implausible ones.
 

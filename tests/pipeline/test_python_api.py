@@ -1,6 +1,8 @@
 """How Python calls it: what images and crops may be, options as keywords, saving, and what prints in one line."""
 
+import copy
 import io
+import pickle
 from dataclasses import replace
 from itertools import product
 
@@ -357,6 +359,29 @@ def test_options_that_are_none_are_refused(red, array, tmp_path):
             use(wrong)
     with pytest.raises(OptionsError, match="Expected VideoOptions, got RestoreOptions"):
         restore_video("clip.mp4", tmp_path / "out.mp4", red, video=RestoreOptions())
+
+
+def test_results_and_options_can_be_pickled_but_no_restorer(red, array, photo):
+    """multiprocessing pickles what it hands over."""
+    result = red(photo)
+    (crops,) = crop_faces(red, [photo])
+    for copied in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert np.array_equal(copied.image, result.image) and copied.faces[0].to_json() == result.faces[0].to_json()
+    assert np.array_equal(pickle.loads(pickle.dumps(crops)).pixels[0], crops.pixels[0])
+    options = RestoreOptions(strength=0.5, faces=(0, "like:a.jpg"), preserve="eyes")
+    assert pickle.loads(pickle.dumps(options)) == options == copy.deepcopy(options)
+    assert pickle.loads(pickle.dumps(RestoreInput(array, boxes=[FACE.box]))).boxes == [FACE.box]
+    for use in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"cannot be pickled .* Call FaceRestorer\.load in each process"):
+            use(red)
+
+
+def test_images_may_come_from_a_generator(red, array):
+    def images():
+        yield array
+        yield array
+
+    assert len(red.restore_batch(images())) == len(red.detect(images())) == len(crop_faces(red, images())) == 2
 
 
 def test_a_box_that_cannot_be_one_is_explained(red, array):
