@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,9 +33,13 @@ class CommandParser(argparse.ArgumentParser):
         name = next((one for one in arguments if not one.startswith("-")), None)
         if commands and name is not None and name not in commands:
             self.error(_unknown_command_message(arguments, name, commands))
+        command = commands.get(name or "", self)
+        # argparse names a missing argument first, also where a misspelled option is the reason.
+        known_flags = {*_flags(self), *_flags(command)}
+        if misspelled := [one for one in _long_options(arguments) if one.partition("=")[0] not in known_flags]:
+            command.error(_unknown_arguments_message(misspelled, command))
         known, extra = self.parse_known_args(arguments, namespace)
         if extra:
-            command = commands.get(name or "", self)
             command.error(_unknown_arguments_message(extra, command))
         return known
 
@@ -73,9 +78,20 @@ def _unknown_command_message(arguments: Sequence[str], name: str, commands: dict
     return f"{name!r} is not a command. {suggestion}"
 
 
+def _flags(command: argparse.ArgumentParser) -> list[str]:
+    return [flag for action in command._actions for flag in action.option_strings]
+
+
+def _long_options(arguments: Sequence[str]) -> list[str]:
+    before_end = takewhile(lambda one: one != "--", arguments)
+    return [one for one in before_end if re.match(r"--[A-Za-z]", one)]
+
+
 def _unknown_arguments_message(extra: Sequence[str], command: argparse.ArgumentParser) -> str:
-    flags = [flag for action in command._actions for flag in action.option_strings]
+    flags = _flags(command)
     unknown = [one.partition("=")[0] for one in extra if one.startswith("-")] or list(extra[:1])
+    if early := [name for name in unknown if name in flags]:
+        return f"{' '.join(early)} must stand after `{command.prog}`."
     near = [_closest_flag(name, flags) for name in unknown]
     suggestion = f" Did you mean {' '.join(filter(None, near))}?" if any(near) else ""
     return f"unknown argument{'s' if len(unknown) > 1 else ''}: {' '.join(unknown)}.{suggestion}"

@@ -45,6 +45,9 @@ def test_help_has_an_example_groups_ranges_and_defaults(gpen):
         (("polish", "a"), "Commands: restore, video, detect"),
         (("p" * 300,), "is not a command. Commands: restore, video, detect"),
         (("restore", "a.png"), "--in-place is required."),
+        (("restore", "a.png", "--ouput", "r"), "unknown argument: --ouput. Did you mean --output?"),
+        (("--debug", "models"), "--debug must stand after `gpen models`."),
+        (("--verison",), "unknown argument: --verison. Did you mean --version?"),
     ],
 )
 def test_an_error_is_one_line_that_says_what_was_meant(gpen, arguments, said):
