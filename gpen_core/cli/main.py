@@ -132,7 +132,7 @@ def _error_message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Ended." if isinstance(error, Terminated) else "Interrupted."
     if isinstance(error, MissingWeights):
-        return f"{error} Use --models-dir for another models folder, $GPEN_MIRROR for another download source."
+        return f"{error} Use --models-dir for another models folder."
     if isinstance(error, WeightsChanged):
         return f"{error} To accept it: gpen models --accept-changed NAME."
     if isinstance(error, OutOfMemory):

