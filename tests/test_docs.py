@@ -97,7 +97,7 @@ def test_every_option_that_is_named_is_one():
         "--cors-origins",
         "--gpen-models-path",
         "--no-deps",
-        "--upgrade",
+        "--force-reinstall",
     }
     pages = [ROOT / "README.md", *(path for path in (ROOT / "docs").glob("*.md") if not path.stem.endswith("benchmarks"))]
     lines = [line for path in pages for line in path.read_text("utf-8").splitlines() if "python benchmarks/" not in line]
