@@ -8,13 +8,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from . import report_files
 
 MAX_KINDS = 10_000
 """Maximum number of different errors and reasons. Numbers and file names are removed from them, so there are few."""
+MAX_NAMES = 3
+"""Maximum number of failed images whose names are kept for each error."""
 OTHERS = "others"
 ROW_ERRORS = (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError, sqlite3.DataError)
 """Errors from values of types that a report does not contain."""
@@ -35,6 +37,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     """Reasons why faces were skipped, with counts."""
     errors: Counter[str] = field(default_factory=Counter)
+    failed_names: dict[str, list[str]] = field(default_factory=dict)
+    """The first `MAX_NAMES` images of each error."""
     processed: int = 0
     """Images that were not skipped, over all runs."""
     seconds: float = 0.0
@@ -132,24 +136,34 @@ def _counted_fields(row: dict[str, Any]) -> dict[str, Any]:
     if reasons:
         out["reasons"] = reasons
     if "error" in row:
-        out["error"] = _normalize_text(str(row["error"]), str(row.get("input")))
+        name = str(row.get("input"))
+        out["error"], out["name"] = _normalize_text(str(row["error"]), name), name
     return out
 
 
 def _normalize_text(text: str, name: str) -> str:
-    """Remove the image's name and numbers from a text, so that the same error is counted together."""
+    """Remove the image's name, the names of its output and mask, and numbers from a text, so that the same error is counted
+    together. Digits in a word, such as mp4, stay."""
     if name:
         text = text.replace(name, "FILE")
-    return re.sub(r"\d[\d,.]*(?<![,.])", "N", text)
+        text = re.sub(rf"[^\s\"']{{0,400}}(?<!\w){re.escape(PurePath(name).stem)}\w{{0,40}}\.\w+", "FILE", text)
+    return re.sub(r"(?<![^\W_])\d[\d,.]*(?<![,.])", "N", text)
 
 
 def _count_row(row: dict[str, Any], summary: Summary) -> None:
     summary.statuses[str(row["status"])] += 1
     summary.faces += row["faces"]
     summary.restored += row["restored"]
-    for kinds, texts in (
-        (summary.reasons, row.get("reasons", [])),
-        (summary.errors, [row["error"]] if "error" in row else []),
-    ):
-        for text in texts:
-            kinds[text if text in kinds or len(kinds) < MAX_KINDS else OTHERS] += 1
+    for text in row.get("reasons", []):
+        _count_text(summary.reasons, text)
+    if "error" in row:
+        names = summary.failed_names.setdefault(_count_text(summary.errors, row["error"]), [])
+        if len(names) < MAX_NAMES:
+            names.append(row["name"])
+
+
+def _count_text(kinds: Counter[str], text: str) -> str:
+    """Count the text and return it, or `OTHERS` if there are too many different ones."""
+    kind = text if text in kinds or len(kinds) < MAX_KINDS else OTHERS
+    kinds[kind] += 1
+    return kind

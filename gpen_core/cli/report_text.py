@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..progress import pluralize
@@ -57,7 +58,7 @@ def summary_lines(summary: Summary, max_lines: int = 20) -> Iterator[str]:
     if summary.finished:
         yield faces_text(summary.faces, summary.restored)
     yield from _most_frequent("skipped", summary.reasons, max_lines)
-    yield from _most_frequent("failed", summary.errors, max_lines)
+    yield from _most_frequent("failed", summary.errors, max_lines, summary.failed_names)
     yield from _most_frequent("ended early", summary.failed_runs, max_lines)
     if summary.stages:
         yield f"time by stage: {stages_text(summary.stages)}"
@@ -146,10 +147,15 @@ def reasons_text(reasons: Counter[str], max_reasons: int = 3) -> str:
     return ", ".join([*(f"{number:,} {text}" for text, number in shown), *([f"{rest:,} for other reasons"] if rest else [])])
 
 
-def _most_frequent(label: str, texts: Counter[str], max_lines: int) -> Iterator[str]:
+def _most_frequent(
+    label: str, texts: Counter[str], max_lines: int, names: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield a line for each of the most frequent texts, and below it the first of its inputs if there are `names`."""
     shown = texts.most_common(max_lines)
     for text, number in shown:
         yield f"  {label}: {number:,} x {text}"
+        if first := names.get(text):
+            yield f"    {', '.join(first)}{', ...' if number > len(first) else ''}"
     rest = texts.total() - sum(number for _, number in shown)
     if rest:
         yield f"  {label}: {rest:,} for other reasons"

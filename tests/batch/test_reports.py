@@ -305,6 +305,20 @@ def test_errors_are_counted_by_kind_and_the_rest_is_not_hidden(tmp_path):
     assert any(line.endswith(" of N px.") for line in text)
 
 
+def test_an_error_is_counted_once_whatever_the_output_is_called_and_names_its_first_images(tmp_path):
+    """A text keeps the digits of its words, such as mp4."""
+    path, names = tmp_path / "report.jsonl", ["in/Anna.jpg", "in/b/Bob 2.jpg", "in/c.jpg", "in/d.jpg"]
+    full = [f"{n}: out/{n.removeprefix('in/')} cannot be written: No space left on device." for n in names]
+    rows = [outcome(name, "failed", OutputError(text)) for name, text in zip(names, full)]
+    moving = "in/e.gif: the GIF is animated. Run `gpen video IN -o OUT.mp4`."
+    run(path, *rows, outcome("in/e.gif", "failed", InputError(moving)))
+    text = list(summary_lines(summary.summarize([path])))
+    at = text.index("  failed: 4 x FILE: FILE cannot be written: No space left on device.")
+    assert text[at + 1] == "    in/Anna.jpg, in/b/Bob 2.jpg, in/c.jpg, ..."
+    at = text.index("  failed: 1 x FILE: the GIF is animated. Run `gpen video IN -o OUT.mp4`.")
+    assert text[at + 1] == "    in/e.gif"
+
+
 @pytest.mark.parametrize("content", ["", "x", "[]", "{}", '{"inputs": 3}'])
 def test_what_is_no_report_is_an_input_error(tmp_path, content):
     path = tmp_path / "a.json"
