@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import PurePath
 
-from ..errors import InputError, OutOfMemory
 from ..files import atomic_write
 from ..images import codecs, formats
 from ..images.codecs import EncodedImage
@@ -18,11 +16,7 @@ def read(location: Location, max_memory: int | None = None, max_pixels: int | No
     """The same as `codecs.read`, also for URLs."""
     if not isinstance(location, Url):
         return codecs.read(location, max_memory, max_pixels)
-    data = remote.read(location)
-    try:
-        return replace(codecs.decode(data, max_memory, max_pixels), data=data)
-    except (InputError, OutOfMemory) as error:
-        raise type(error)(f"{location}: {error}") from error
+    return codecs.decode_file(remote.read(location), str(location), max_memory, max_pixels)
 
 
 def decode_memory(location: Location) -> int:

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from ..faces.select import raise_if_missing
 from ..images import codecs
 from ..images.codecs import EncodedImage
 from ..images.image import FloatImage, ImageData, to_luminance
+from ..images.image_warnings import collect_warnings
 from ..images.resized_metadata import with_dimensions
 from ..options import RestoreOptions
 from ..pipeline import devices
@@ -108,6 +109,8 @@ class _JobImages:
 
     restore_input: RestoreInput
     base: EncodedImage
+    notes: tuple[str, ...] = ()
+    """Warnings from reading."""
 
 
 @dataclass(eq=False)
@@ -176,9 +179,9 @@ class _Pipeline:
         if images is None or result is None:
             self._report(outcome)
         elif following is not None:
-            self.writing = outcome, self.pool.submit(_write, job, outcome, images.base, result)
+            self.writing = outcome, self.pool.submit(_write, job, outcome, images.base, result, images.notes)
         else:
-            _write(job, outcome, images.base, result)
+            _write(job, outcome, images.base, result, images.notes)
             self._report(outcome)
 
     def stop(self) -> None:
@@ -295,10 +298,12 @@ def _decode_memory(location: Location) -> int:
 
 def _read(job: ImageJob, outcome: ImageOutcome, max_memory: int | None, upscale: float) -> _JobImages | None:
     start = time.perf_counter()
-    images = _attempt(outcome, lambda: _read_files(job, max_memory, upscale))
+    with collect_warnings() as found:
+        images = _attempt(outcome, lambda: _read_files(job, max_memory, upscale))
     if images is not None:
         outcome.seconds["read"] = time.perf_counter() - start
         outcome.size = images.base.image.size
+        images = replace(images, notes=tuple(text.removeprefix(f"{job.source}: ") for text in found))
     return images
 
 
@@ -320,13 +325,15 @@ def _region_mask(mask: ImageData, image: ImageData) -> FloatImage:
     return to_luminance(mask)
 
 
-def _write(job: ImageJob, outcome: ImageOutcome, encoded: EncodedImage, result: RestoreResult) -> None:
+def _write(
+    job: ImageJob, outcome: ImageOutcome, encoded: EncodedImage, result: RestoreResult, read_notes: tuple[str, ...]
+) -> None:
     outcome.seconds.update(result.seconds)
     start = time.perf_counter()
-    lost = _attempt(outcome, lambda: _write_file(job, encoded, result))
-    if lost is not None:
+    notes = _attempt(outcome, lambda: _write_file(job, encoded, result, read_notes))
+    if notes is not None:
         outcome.seconds["write"] = time.perf_counter() - start
-        outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *lost), result
+        outcome.faces, outcome.notes, outcome.result = result.faces, (*result.notes, *notes), result
         outcome.detectable_sizes = result.smallest_face, result.largest_face
         outcome.status = "restored" if result.is_changed else "enlarged" if _is_upscaled(encoded, result) else "unchanged"
         outcome.size = result.image_data.size
@@ -336,15 +343,16 @@ def _is_upscaled(encoded: EncodedImage, result: RestoreResult) -> bool:
     return result.image_data.size != encoded.image.size
 
 
-def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult) -> tuple[str, ...]:
-    """Write the result, and return notes on metadata that the file does not keep."""
+def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult, read_notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Write the result, and return notes on metadata that the file does not keep. A copied file keeps all."""
     format_name = format_of(job.target, encoded.format)
     is_upscaled = _is_upscaled(encoded, result)
     if result.is_changed or is_upscaled or not image_io.is_same_format(job.base, job.target, encoded.format):
         metadata = with_dimensions(encoded.metadata, result.image_data.size) if is_upscaled else encoded.metadata
         restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
-        write_bytes(job.target, codecs.encode(restored, format_name, job.quality))
-        return encoded.dropped_note
+        with collect_warnings() as lost:
+            write_bytes(job.target, codecs.encode(restored, format_name, job.quality))
+        return (*read_notes, *lost, *encoded.dropped_note)
     if job.target != job.base:  # nothing was restored: copying the file loses nothing
         write_bytes(job.target, encoded.data)  # the bytes that were read; the file may have changed
     return ()

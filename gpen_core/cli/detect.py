@@ -250,10 +250,12 @@ def _write_numbered(job: ImageJob, encoded: EncodedImage, faces: Sequence[Face],
     from ..faces.draw import draw_faces
     from ..images import codecs
     from ..images.image import from_array
+    from ..images.image_warnings import collect_warnings
 
     drawn = codecs.EncodedImage(
         from_array(draw_faces(encoded.image, faces)), encoded.metadata, encoded.format, encoded.lossy
     )
-    write_bytes(job.target, codecs.encode(drawn, format_of(job.target, encoded.format)))
-    for note in encoded.dropped_note:
+    with collect_warnings() as lost:
+        write_bytes(job.target, codecs.encode(drawn, format_of(job.target, encoded.format)))
+    for note in (*lost, *encoded.dropped_note):
         reporter.note(f"{job.source}: {note}")

@@ -25,7 +25,7 @@ from .exit_status import exit_status
 from .model_loading import check_workers, cluster_from_args, load_local, load_restorer, restorer_loader
 from .progress_display import ProgressReporter, progress_reporter
 from .read_files import read_files
-from .terminal import print_error
+from .terminal import input_error_text, print_error
 
 if TYPE_CHECKING:
     from ..batch.job import ImageJob
@@ -291,7 +291,7 @@ class _Run:
             def on_outcome(outcome: ImageOutcome) -> None:
                 self.report.add(outcome)
                 for note in outcome.notes:
-                    reporter.note(f"{outcome.files.source}: {note}")
+                    reporter.note(input_error_text(outcome.files.source, note))
                 if outcome.error is not None:
                     if str(outcome.files.source) not in self.unreadable:
                         reporter.error(str(outcome.error))

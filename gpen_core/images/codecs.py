@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import struct
 import warnings
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from .image import (
     from_array,
     to_pil,
 )
+from .image_warnings import collect_warnings, warn
 from .metadata import (
     Metadata,
     drop_gray_profile,
@@ -45,8 +45,6 @@ from .open_file import open_image
 from .resized_metadata import with_upright_dimensions
 from .tiff import INTEGER_FORMATS, iter_entries, parse_tiff_header
 from .xmp_trailing_data import without_extension
-
-log = logging.getLogger(__name__)
 
 JPEG_QUALITY = 95
 OPAQUE_FORMATS = ("JPEG", "BMP")  # without alpha channel
@@ -102,10 +100,19 @@ def read(path: Path, max_memory: int | None = None, max_pixels: int | None = Non
     bytes (see `required_memory`)."""
     with open_image(path) as (file, _):
         data = file.read()
-    try:
-        return replace(decode(data, max_memory, max_pixels), data=data)
-    except (InputError, OutOfMemory) as error:
-        raise type(error)(f"{path}: {error}") from error
+    return decode_file(data, str(path), max_memory, max_pixels)
+
+
+def decode_file(data: bytes, name: str, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
+    """Like `read`, from the bytes of the file of this name, which begins errors and warnings."""
+    with collect_warnings() as found:
+        try:
+            encoded = decode(data, max_memory, max_pixels)
+        except (InputError, OutOfMemory) as error:
+            raise type(error)(f"{name}: {error}") from error
+    for text in found:
+        warn(f"{name}: {text}")
+    return replace(encoded, data=data)
 
 
 def required_memory(path: Path) -> int:
@@ -172,7 +179,7 @@ def decode(data: bytes, max_memory: int | None = None, max_pixels: int | None = 
     # Other threads' warnings (e.g. from the network) are recorded here as well, so only Pillow's and ours are logged.
     own = [warning for warning in caught if Path(warning.filename).parent.name in ("PIL", Path(__file__).parent.name)]
     for text in dict.fromkeys(str(warning.message) for warning in own):
-        log.warning("The file has minor errors: %s", text)
+        warn(f"The file has minor errors: {text}")
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     lossy = kind in ("JPEG", "HEIF", "AVIF", "JPEG2000") or (kind == "WEBP" and not _webp_is_lossless(source))
     upright = from_array(apply_orientation(pixels, exif_orientation))

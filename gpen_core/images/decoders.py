@@ -3,7 +3,6 @@ is refused."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import cv2
@@ -14,9 +13,8 @@ from ..errors import InputError
 from . import jpeg2000, memory_estimate
 from .formats import decoder_errors
 from .image import Pixels, pil_to_array
+from .image_warnings import warn
 from .metadata import strip_to_pixels
-
-log = logging.getLogger(__name__)
 
 
 def is_decoded_here(image: Image.Image) -> bool:
@@ -45,7 +43,7 @@ def decode_pixels(image: Image.Image, source: bytes) -> Pixels:
         jpeg2000.check(image, source, bits)
         return pil_to_array(image)
     if image.format == "AVIF" and bits > 8:
-        log.warning("The AVIF has %d bits per channel, of which 8 are read, because Pillow decodes no more.", bits)
+        warn(f"The AVIF has {bits} bits per channel, of which 8 are read, because Pillow decodes no more.")
         return pil_to_array(image)
     if image.format == "PNG":
         key = image.info.get("transparency")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from ..errors import InputError, is_out_of_memory
+from .image_warnings import warn
 from .resize import resize, scaled_size
 
 Pixels = NDArray[Any]
@@ -327,7 +328,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError) as error:
-            log.warning("The CMYK profile cannot be used (%s); colors are converted without it.", error)
+            warn(f"The CMYK profile cannot be used ({error}); colors are converted without it.")
     return image.convert("RGB")
 
 

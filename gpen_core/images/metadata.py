@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,13 +18,12 @@ from PIL import Image, PngImagePlugin
 
 from . import bmff
 from .image import ORIENTATION_TAG
+from .image_warnings import warn
 from .jpeg_segments import MARKER_LIMIT, copied_segments, jpeg_segment
 from .photoshop import RESOURCES_TAG, without_thumbnail
 from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, TiffType, parse_tiff_header, read_directory, write_directory
 from .xmp_trailing_data import without_trailing_data
-
-log = logging.getLogger(__name__)
 
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
@@ -143,7 +141,7 @@ def color_profile(image: Image.Image, source: bytes) -> bytes | None:
     """Return the ICC profile of the pixels as RGB or gray."""
     profile = image.info.get("icc_profile")
     if not profile and _has_profile(image, source):
-        log.warning("The color profile is damaged or incomplete; left out.")
+        warn("The color profile is damaged or incomplete; left out.")
     space = profile[16:20] if profile else b""  # ICC.1:2010, 7.2.6
     return None if image.mode == "CMYK" or space in (b"CMYK", b"Lab ") else profile or None
 
@@ -158,19 +156,19 @@ def _has_profile(image: Image.Image, source: bytes) -> bool:
 def drop_gray_profile(metadata: Metadata, channels: int) -> Metadata:
     """Remove a gray profile if the file will have three color channels."""
     if channels == 3 and metadata.icc and metadata.icc[16:20] == b"GRAY":
-        log.warning("The image is saved as RGB; its gray profile is dropped.")
+        warn("The image is saved as RGB; its gray profile is dropped.")
         return replace(metadata, icc=None)
     return metadata
 
 
 def drop_oversized(metadata: Metadata, format_name: str) -> Metadata:
-    """Remove and log fields that are too long for the format."""
+    """Remove fields, with a warning, that are too long for the format."""
     without: dict[str, Any] = {}
     for field, longest in MAX_FIELD_BYTES.get(format_name, {}).items():
         length = len(getattr(metadata, field) or b"")
         if length > longest:
             name = FIELD_NAMES[field]
-            log.warning("The %s (%d bytes) does not fit into a %s; left out.", name, length, format_name)
+            warn(f"The {name} ({length} bytes) does not fit into a {format_name}; left out.")
             without[field] = None
     metadata = replace(metadata, **without)
     return _drop_oversized_text(metadata) if format_name == "PNG" else metadata
@@ -195,7 +193,7 @@ def _drop_oversized_text(metadata: Metadata) -> Metadata:
         (kept if fits else lost).append((key, value))
         left -= len(value) if fits else 0
     if lost:
-        log.warning("PNG text (%s) is too long for a PNG; left out.", _format_names(lost))
+        warn(f"PNG text ({_format_names(lost)}) is too long for a PNG; left out.")
     return replace(metadata, text=tuple(kept))
 
 
@@ -239,7 +237,7 @@ def _exif(image: Image.Image, source: bytes) -> bytes | None:
     raw = _raw_exif(image)
     exif = _tiff_exif(source) if image.format == "TIFF" else _strip_orientation(raw)
     if exif is None and raw:
-        log.warning("The EXIF block is damaged; left out.")
+        warn("The EXIF block is damaged; left out.")
     return EXIF_HEADER + exif if exif else None
 
 
@@ -301,7 +299,7 @@ def _format_names(text: Sequence[tuple[str, Any]]) -> str:
 
 
 def warn_about_losses(metadata: Metadata, format_name: str) -> None:
-    """Log the metadata that the format cannot hold."""
+    """Warn about the metadata that the format cannot hold."""
     names = {
         "exif": "EXIF",
         "icc": "a color profile",
@@ -318,7 +316,7 @@ def warn_about_losses(metadata: Metadata, format_name: str) -> None:
     if b"sRGB" in metadata.png_color and b"cICP" not in metadata.png_color:  # sRGB is assumed for any file
         lost = [name for name in lost if name != names["png_color"]]
     if lost:
-        log.warning("%s cannot store %s; left out.", format_name, ", ".join(lost))
+        warn(f"{format_name} cannot store {', '.join(lost)}; left out.")
 
 
 def save_arguments(metadata: Metadata, format_name: str) -> dict[str, Any]:

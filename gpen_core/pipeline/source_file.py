@@ -16,6 +16,7 @@ from ..images import codecs, formats
 from ..images.codecs import EncodedImage
 from ..images.dropped_metadata import dropped_note
 from ..images.image import ImageData, pil_orientation, to_image_data
+from ..images.image_warnings import collect_warnings
 from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
 
@@ -52,8 +53,9 @@ class SourceFile:
             write_bytes(target, self.data)
             return
         encoded = EncodedImage(image, self.metadata, self.format, self.lossy)
-        write_bytes(target, codecs.encode(encoded, format_name))
-        for note in dropped_note(self.metadata):
+        with collect_warnings() as lost:
+            write_bytes(target, codecs.encode(encoded, format_name))
+        for note in (*lost, *dropped_note(self.metadata)):
             log.warning("%s: %s", target, note)
 
 

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import cv2
+import image_files as made
 import numpy as np
 import pytest
 from cli_fixtures import DETECTOR, file_names, pixels, write_broken_png
@@ -65,6 +66,20 @@ def test_what_a_restored_image_is_without_is_said_once(restore, face, tmp_path):
     ran = restore(face, "-o", tmp_path / "out.png", "--report", tmp_path / "report.json")
     (note,) = json.loads((tmp_path / "report.json").read_text())["inputs"][0]["notes"]
     assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and note in ran.err
+
+
+def test_a_warning_names_its_image_and_is_in_the_report(restore, portrait, tmp_path, caplog):
+    """A file that is only copied lost nothing, so nothing is said."""
+    for name in ("one.png", "two.png"):
+        data = made.encode_image(Image.fromarray(portrait), "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+        (tmp_path / name).write_bytes(data)
+    ran = restore(*tmp_path.glob("*.png"), "-o", tmp_path / "out/", "--format", "jpg", "--report", tmp_path / "report.json")
+    rows = json.loads((tmp_path / "report.json").read_text())["inputs"]
+    assert [row["notes"] for row in rows] == [["The EXIF block is damaged; left out."]] * 2
+    for name in ("one.png", "two.png"):
+        assert f"gpen: {tmp_path / name}: The EXIF block is damaged; left out." in ran.err.splitlines()
+    assert not caplog.records
+    assert "damaged" not in restore(tmp_path / "one.png", "-o", tmp_path / "same.png", "--strength", 0).err
 
 
 @pytest.mark.parametrize("arguments", [("--strength", 0), ("--confidence", 1), ("--min-face-size", 200)])
