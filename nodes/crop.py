@@ -109,7 +109,7 @@ class CropFaces(ComfyNode):
         placements, squares, masks, faces = GpenPlacements(), [], [], []
         with NodeProgress(cls.hidden.unique_id) as reporter:
             model = loading.linked_or_any(gpen_model, reporter)
-            for one in model.crop(frames, len(image), options, size):
+            for one in model.crop(frames, len(image), options, size, reporter):
                 placements.frames.append(one.crops)
                 squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
                 masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]

@@ -56,7 +56,7 @@ class DetectFaces(ComfyNode):
         options = merge_restore_options(face, LookOptions())
         with NodeProgress(cls.hidden.unique_id) as reporter:
             model = loading.linked_or_any(gpen_model, reporter)
-            for frame, faces in model.detect(tensors.iter_frames(image), len(image), options):
+            for frame, faces in model.detect(tensors.iter_frames(image), len(image), options, reporter):
                 batch.add(tensors.draw_preview(frame, faces), tensors.box_mask(frame, faces))
                 found.append(boxes.to_bounding_boxes(faces))
         shown = ui.PreviewImage(batch.image, cls=cls) if found else None

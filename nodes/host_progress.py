@@ -13,6 +13,7 @@ from ..gpen_core import Progress, ProgressEvent
 
 DONE = "Done"
 FINE_STEPS = 10_000  # steps of a bar for many frames
+WEIGHTS_UNITS = ("byte", "model")
 
 
 class NodeProgress:
@@ -34,13 +35,13 @@ class NodeProgress:
             self._send_text(DONE)
 
     def __call__(self, event: ProgressEvent) -> None:
-        self._begin(event)
-        if event.total:
-            self._move(event.done, event.total)
+        self._report(event, event.done, event.total)
 
-    def _begin(self, event: ProgressEvent) -> None:
+    def _report(self, event: ProgressEvent, done: int, total: int | None) -> None:
         management.throw_exception_if_processing_interrupted()
-        self._send_text(_in_words(event))
+        self._send_text(_in_words(event, done, total))
+        if total and event.stage != "load":  # the number of loaded models says nothing about the work that follows
+            self._move(done, total)
 
     def _move(self, done: int, total: int) -> None:
         if (done, total) != self._last_update:
@@ -55,24 +56,28 @@ class NodeProgress:
         running.send_progress_text(text, self._node_id)
 
     def subrange(self, start: float, end: float) -> Progress:
-        """Return a progress callback that moves the bar from `start` to `end` (fractions, 0 to 1)."""
+        """Return a progress callback that moves the bar from `start` to `end` (fractions, 0 to 1). The text has the same
+        percentage. Weights that are downloaded meanwhile only change the text."""
         if (start, end) == (0, 1):
             return self
 
         def notify(event: ProgressEvent) -> None:
-            self._begin(event)
-            if event.total:
-                self._move(round(FINE_STEPS * (start + (end - start) * event.done / event.total)), FINE_STEPS)
+            if event.unit in WEIGHTS_UNITS:
+                management.throw_exception_if_processing_interrupted()
+                self._send_text(_in_words(event, event.done, event.total))
+                return
+            fraction = event.done / event.total if event.total else 0
+            self._report(event, round(FINE_STEPS * (start + (end - start) * fraction)), FINE_STEPS)
 
         return notify
 
 
-def _in_words(event: ProgressEvent) -> str:
-    if event.total and event.done < event.total:
+def _in_words(event: ProgressEvent, done: int, total: int | None) -> str:
+    if total and done < total and (event.total or done):
         left = "" if event.time_left is None else f", {event.time_left}"
-        return f"{event.text}: {event.done / event.total:.0%}{left}"
-    if event.total:
+        return f"{event.text}: {done / total:.0%}{left}"
+    if total:
         return event.text
-    if event.done and event.unit != "byte":
-        return f"{event.text}: {event.unit} {event.done:,}"
+    if done and event.unit != "byte":
+        return f"{event.text}: {event.unit} {done:,}"
     return event.text

@@ -74,11 +74,10 @@ class GpenModel:
         return cls(restorer)
 
     def restore(
-        self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, keep_crops: bool
+        self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, keep_crops: bool, reporter: NodeProgress
     ) -> Iterator[RestoreResult]:
         """Restore `count` frames in chunks and yield the results one by one. See `FaceRestorer.restore_batch` and
         `device_session`."""
-        reporter = NodeProgress()
         done = 0
         with self.device_session(options, reporter) as max_memory:
             for chunk in _chunked(frames, _frame_bytes):
@@ -95,11 +94,12 @@ class GpenModel:
         CPU). It converts out of memory errors to the type that makes ComfyUI free memory."""
         return _DeviceSession(self, options, reporter)
 
-    def crop(self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, size: int) -> Iterator[FaceCrops]:
+    def crop(
+        self, frames: Iterable[RestoreInput], count: int, options: RestoreOptions, size: int, reporter: NodeProgress
+    ) -> Iterator[FaceCrops]:
         """Crop the faces of `count` frames in chunks. See `crop_faces`."""
         from ..gpen_core import crop_faces
 
-        reporter = NodeProgress()
         self.load_on_device(options, reporter)
         done = 0
         with _comfyui_errors():
@@ -108,9 +108,11 @@ class GpenModel:
                 done += len(chunk)
                 reporter(ProgressEvent("detect", done, count, "image", "Detecting faces"))
 
-    def detect(self, images: Iterable[Pixels], count: int, options: RestoreOptions) -> Iterator[tuple[Pixels, list[Face]]]:
+    def detect(
+        self, images: Iterable[Pixels], count: int, options: RestoreOptions, reporter: NodeProgress
+    ) -> Iterator[tuple[Pixels, list[Face]]]:
         """Yield each of `count` images with its faces, working in chunks. See `FaceRestorer.detect`."""
-        detector, reporter = self.restorer.detector, NodeProgress()
+        detector = self.restorer.detector
         self._load([self._patcher(detector.network)], detector.activation_bytes)
         done = 0
         with _comfyui_errors():

@@ -55,7 +55,7 @@ class RestoreNodeBase(ComfyNode):
         notes = outputs.mask_notes(region_mask)
         with NodeProgress(cls.hidden.unique_id) as reporter:
             restorer = loading.linked_or_loaded(gpen_model, model, reporter)
-            return outputs.image_output(restorer.restore(frames, len(image), options, keep_crops), target, notes)
+            return outputs.image_output(restorer.restore(frames, len(image), options, keep_crops, reporter), target, notes)
 
 
 def make_inputs(

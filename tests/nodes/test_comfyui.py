@@ -242,18 +242,43 @@ def test_a_node_shows_how_far_it_is(host):
     reporter(event("analyze", 1200, None, "frame", "Looking for faces"))
     reporter(event("download", 2_000_000, None, "byte", "Downloading"))
     reporter(event("restore", 1, 4, "face", "Restoring faces"))
-    reporter.subrange(0.5, 1.0)(event("restore", 1, 2, "face", "Restoring faces"))
+    later = reporter.subrange(0.5, 1.0)
+    later(event("load", 1, 1, "model", "Loaded"))
+    later(event("detect", 0, None, "image", "Detecting faces"))
+    later(event("restore", 1, 2, "face", "Restoring faces"))
+    reporter(event("load", 2, 2, "model", "Loaded"))  # not a full bar while nothing is restored yet
+    reporter.subrange(0.0, 0.5)(event("detect", 0, None, "image", "Detecting faces"))
     reporter(event("analyze", 10, 1000, "frame", "Looking for faces (pass 1 of 2)", 740.0))
     reporter(event("restore", 4, 4, "face", "Restoring faces"))
     assert said == [
         "Looking for faces: frame 1,200",
         "Downloading",
         "Restoring faces: 25%",
-        "Restoring faces: 50%",
+        "Loaded",
+        "Detecting faces: 50%",
+        "Restoring faces: 75%",
+        "Loaded",
+        "Detecting faces",
         "Looking for faces (pass 1 of 2): 1%, about 12 min left in all",
         "Restoring faces",
     ]
-    assert [done / total for done, total in shown] == [0.25, 0.75, 0.01, 1]
+    assert [done / total for done, total in shown] == [0.25, 0.5, 0.75, 0, 0.01, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("GPEN_RestoreFaces", ["Detecting faces", "Restoring faces: 0%", "Restoring faces", "Done"]),
+        ("GPEN_CropFaces", ["Detecting faces", "Done"]),
+        ("GPEN_DetectFaces", ["Detecting faces", "Done"]),
+    ],
+)
+def test_a_node_says_what_it_does(host, red, portrait, monkeypatch, name, texts):
+    server, said = sys.modules["server"].PromptServer.instance, []
+    server.send_progress_text = lambda text, node_id: said.append(text)
+    monkeypatch.setattr(host.nodes[name], "hidden", fake_comfyui.types.SimpleNamespace(unique_id="5", prompt=None))
+    host.run(name, gpen_model=red, image=portrait)
+    assert said == texts
 
 
 def test_half_precision_is_offered_where_the_device_has_it(host):
