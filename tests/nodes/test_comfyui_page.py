@@ -18,6 +18,7 @@ export const app = {
   extensionManager: { toast: { add: (message) => shown.push(message) } },
 }
 """
+API = "export const api = new EventTarget()"
 RUN = """
 import { app, shown } from "./scripts/app.js"
 import "./extensions/pack/gpen_nodes.js"
@@ -49,20 +50,93 @@ model.disabled = true // the page does so itself, too
 console.log(JSON.stringify({ ...found, byPage: model.disabled, others: !!strength.disabled, saved: model.value }))
 """
 
+SUMMARY = """
+import { api } from "./scripts/api.js"
+import { app } from "./scripts/app.js"
+import "./extensions/pack/gpen_nodes.js"
+
+globalThis.document = { createElement: () => ({ style: {} }) }
+
+class Restore {
+  static nodeData = { name: "GPEN_RestoreFaces", output_name: ["image", "summary"] }
+  size = [340, 200]
+  widgets = []
+  computeSize = () => [200, 100]
+  setSize = (size) => (this.size = size)
+  setDirtyCanvas() {}
+  addDOMWidget(name) {
+    this.widgets.push({ name, value: "" })
+    return this.widgets.at(-1)
+  }
+  removeWidget(widget) {
+    this.widgets.splice(this.widgets.indexOf(widget), 1)
+  }
+}
+class Load {
+  static nodeData = { name: "LoadImage", output_name: ["IMAGE"] }
+  widgets = [{ name: "summary_text", value: "not ours" }]
+}
+app.extension.beforeRegisterNodeDef(Restore, Restore.nodeData)
+app.extension.setup()
+const [inner, load] = [new Restore(), new Load()]
+const subgraph = { getNodeById: (id) => (id === "5" ? inner : null) }
+app.rootGraph = { getNodeById: (id) => ({ 12: { constructor: {}, subgraph }, 3: load })[id] ?? null }
+const send = (type, detail) => {
+  const event = new Event(type)
+  event.detail = detail
+  api.dispatchEvent(event)
+}
+const found = {}
+const note = (name) => (found[name] = [inner.size[1], ...inner.widgets.map((one) => one.value)])
+const run = () => {
+  send("executing", "12:5")
+  inner.widgets.push({ name: "$$node-text-preview", value: "Restoring faces: 25%" })
+  inner.size = [340, 260]
+}
+run()
+inner.onExecuted({ text: ["1 face found"] })
+note("done")
+run()
+note("running")
+send("execution_interrupted", { node_id: "12:5" })
+note("cancelled")
+run()
+send("execution_error", { node_id: "12:5", exception_message: "faces is 'nobody'" })
+note("failed")
+for (const id of ["3", "12", "99", null]) send("executing", id)
+console.log(JSON.stringify({ ...found, other: load.widgets[0].value }))
+"""
+
+
+def run_page(folder, script):
+    """Run the pack's script and `script` in Node.js and return what it prints."""
+    scripts, pack = folder / "scripts", folder / "extensions" / "pack"
+    scripts.mkdir()
+    pack.mkdir(parents=True)
+    (scripts / "app.js").write_text(PAGE)
+    (scripts / "api.js").write_text(API)
+    shutil.copy(ROOT / "web" / "gpen_nodes.js", pack)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "run.js").write_text(script)
+    ran = subprocess.run([str(NODE), "run.js"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.skipif(NODE is None, reason="needs Node.js")
+def test_a_node_shows_no_summary_of_an_earlier_run(tmp_path):
+    found = run_page(tmp_path, SUMMARY)
+    assert found["done"] == [200, "1 face found"]  # in place of the last step
+    assert found["running"] == [260, "", "Restoring faces: 25%"]
+    assert found["cancelled"] == [200, ""]
+    assert found["failed"] == [200, "faces is 'nobody'"]
+    assert found["other"] == "not ours"
+
 
 @pytest.mark.skipif(NODE is None, reason="needs Node.js")
 def test_the_page_tells_which_model_a_node_uses(tmp_path):
     """Its own is gray while another is linked. If that is skipped, a warning says so when the graph is queued."""
-    scripts, pack = tmp_path / "scripts", tmp_path / "extensions" / "pack"
-    scripts.mkdir()
-    pack.mkdir(parents=True)
-    (scripts / "app.js").write_text(PAGE)
-    shutil.copy(ROOT / "web" / "gpen_nodes.js", pack)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-    (tmp_path / "run.js").write_text(RUN)
-    ran = subprocess.run([str(NODE), "run.js"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+    found = run_page(tmp_path, RUN)
     warning = "Load GPEN Model is bypassed or muted. This node uses its own model: auto."
     assert found["alone"] == {"disabled": False, "warnings": []}
     assert found["linked"] == {"disabled": True, "warnings": []}
