@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from PIL import Image
 
 from ..errors import ImageTooLarge, InputError, OutputError
@@ -16,6 +18,19 @@ MAX_SIDE = 1 << 20  # pixels: Pillow's time for raw rows grows quadratically, a 
 # BMP's RLE8 and RLE4, which Pillow decodes in Python: 138 bytes can need a minute.
 RLE_COMPRESSIONS, MAX_RLE_PIXELS = (1, 2), 1 << 24
 MAX_FORMAT_SIDE = {"JPEG": 65500, "WEBP": 16383}  # longest side in libjpeg and in the WebP format
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """The limits for images that are read from a path or from bytes, see `codecs.read`."""
+
+    max_memory: int | None = None
+    """Bytes to read, restore and write one image; None: no limit."""
+    max_pixels: int | None = None
+    """None: the limit of `check_pixels`."""
+
+
+NO_LIMITS = ReadLimits()
 
 
 def check_pixels(image: Image.Image, needed: int, max_pixels: int | None = None) -> None:

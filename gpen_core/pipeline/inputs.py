@@ -18,6 +18,7 @@ from ..faces.face import Box
 from ..images.image import MAX_VALUES, FloatImage, ImageData, same_aspect_ratio
 from ..images.resize import resize
 from ..images.resized_metadata import with_dimensions
+from ..images.size_limits import NO_LIMITS, ReadLimits
 from ..options import RestoreOptions
 from ..progress import Progress
 from .source_file import load_encoded
@@ -81,9 +82,9 @@ def describe_image(image: object) -> str:
     return text if len(text) <= MAX_REPR else type(image).__name__
 
 
-def load_image(image: object, max_memory: int | None = None, max_pixels: int | None = None) -> ImageData:
+def load_image(image: object) -> ImageData:
     """Do the same as `load_encoded`, but return only the pixels."""
-    return load_encoded(image, max_memory, max_pixels).image
+    return load_encoded(image).image
 
 
 def with_upscaled_background(
@@ -91,8 +92,7 @@ def with_upscaled_background(
     options: RestoreOptions,
     upscaler: Upscaler | None,
     progress: Progress,
-    max_memory: int | None = None,
-    max_pixels: int | None = None,
+    limits: ReadLimits = NO_LIMITS,
 ) -> RestoreInput:
     """Return the input with its upscaled image as background. Faces are still cropped from the original image.
 
@@ -101,8 +101,8 @@ def with_upscaled_background(
         raise OptionsError(
             f"upscale is {options.upscale:g}, but a background is given, which is already upscaled. Use one of them."
         )
-    encoded = load_encoded(restore_input.image, max_memory, max_pixels)
-    upscaled = upscale(encoded.image, options.upscale, upscaler, progress, max_memory)
+    encoded = load_encoded(restore_input.image, limits)
+    upscaled = upscale(encoded.image, options.upscale, upscaler, progress, limits.max_memory)
     metadata = with_dimensions(encoded.metadata, upscaled.size)
     return replace(restore_input, image=encoded, background=replace(encoded, image=upscaled, metadata=metadata, data=b""))
 

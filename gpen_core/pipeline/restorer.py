@@ -16,6 +16,7 @@ from ..errors import oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.face import Face
 from ..images.image import FloatImage
+from ..images.size_limits import NO_LIMITS, ReadLimits
 from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
 from ..options.spec import check_range
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
@@ -269,6 +270,7 @@ class FaceRestorer:
         check_memory(max_memory=max_memory)
         if max_pixels is not None:
             check_range("max_pixels", max_pixels, 1, whole=True)
+        limits = ReadLimits(max_memory, max_pixels)
         inputs = to_inputs(images)
         for one in inputs:
             operations.check_input(one, operation)
@@ -279,9 +281,9 @@ class FaceRestorer:
         if options.upscale != 1:
             with run.timer.stage("upscale"):
                 upscaler = self.models.upscaler(options, notify)
-                inputs = [with_upscaled_background(one, options, upscaler, notify, max_memory, max_pixels) for one in inputs]
+                inputs = [with_upscaled_background(one, options, upscaler, notify, limits) for one in inputs]
         with run.timer.stage("detect"):
-            sessions = self.start_sessions(inputs, options, notify, max_memory, upload_cache, max_pixels)
+            sessions = self.start_sessions(inputs, options, notify, upload_cache, limits)
         for session in sessions:
             operations.prepare(session, operation)
         self._restore_faces(sessions, run)
@@ -298,9 +300,8 @@ class FaceRestorer:
         inputs: Iterable[object],
         options: RestoreOptions,
         progress: Progress | None = None,
-        max_memory: int | None = None,
         upload_cache: UploadCache | None = None,
-        max_pixels: int | None = None,
+        limits: ReadLimits = NO_LIMITS,
     ) -> list[RestoreSession]:
         """Detect, number and select the faces of each input, without restoring them. Inputs are those of `restore_batch`.
 
@@ -308,7 +309,7 @@ class FaceRestorer:
         ForkGuard.check()
         notify = progress or no_progress
         people = self.models.identity.people(options, notify)
-        sessions = [RestoreSession(one, options, max_memory, people, max_pixels) for one in to_inputs(inputs)]
+        sessions = [RestoreSession(one, options, people, limits) for one in to_inputs(inputs)]
         to_detect = [session for session in sessions if not session.is_aligned]
         requests = [(session.image, session.boxes) for session in to_detect]
         for session, faces in zip(to_detect, detect_in_batches(self.detector, requests, options, notify, upload_cache)):

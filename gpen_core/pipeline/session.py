@@ -26,6 +26,7 @@ from ..faces.select import (
     sort_faces,
 )
 from ..images.image import FloatImage, ImageData
+from ..images.size_limits import NO_LIMITS, ReadLimits
 from ..options import RestoreOptions
 from .inputs import RestoreInput, resize_mask, scale_factor, validate_box
 from .people import People, with_identity
@@ -43,14 +44,13 @@ class RestoreSession:
         self,
         restore_input: RestoreInput,
         options: RestoreOptions,
-        max_memory: int | None = None,
         people: People | None = None,
-        max_pixels: int | None = None,
+        limits: ReadLimits = NO_LIMITS,
     ) -> None:
         """`people` are those whom the options choose or leave out by references."""
         self.options = options
         self.people = people
-        load = partial(load_encoded, max_memory=max_memory, max_pixels=max_pixels)
+        load = partial(load_encoded, limits=limits)
         encoded = load(restore_input.image)
         self.image = encoded.image
         self.crop_image = encoded.image

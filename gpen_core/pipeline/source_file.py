@@ -19,6 +19,7 @@ from ..images.image import ImageData, pil_orientation, to_image_data
 from ..images.image_warnings import collect_warnings
 from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
+from ..images.size_limits import NO_LIMITS, ReadLimits
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class SourceFile:
             log.warning("%s: %s", target, note)
 
 
-def load_encoded(image: object, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
+def load_encoded(image: object, limits: ReadLimits = NO_LIMITS) -> EncodedImage:
     """Load an image with its metadata.
 
     `image` is a path, the bytes of a file, a file opened in binary mode (or `io.BytesIO`), a PIL image, an array, an
@@ -68,15 +69,15 @@ def load_encoded(image: object, max_memory: int | None = None, max_pixels: int |
     if isinstance(image, EncodedImage):
         return image
     if isinstance(image, (str, PathLike)):
-        return codecs.read(local_path(image, InputError), max_memory, max_pixels)
+        return codecs.read(local_path(image, InputError), limits.max_memory, limits.max_pixels)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode(bytes(image), max_memory, max_pixels)
+        return _decode(bytes(image), limits)
     if isinstance(image, Image.Image):
         image_data = to_image_data(image)
         metadata = with_upright_dimensions(_pil_metadata(image), image, pil_orientation(image), image_data.size)
         return EncodedImage(image_data, metadata, image.format or "PNG", lossy=False)
     if callable(getattr(image, "read", None)):
-        return _decode(_read_bytes(image), max_memory, max_pixels)
+        return _decode(_read_bytes(image), limits)
     if isinstance(image, (list, tuple)):
         raise InputError(f"Expected one image, got a {type(image).__name__}. For several images, use restore_batch.")
     expected = "a path, the bytes of a file, an open file, a PIL image or a numpy array"
@@ -102,8 +103,8 @@ def _read_bytes(file: Any) -> bytes:
     return data
 
 
-def _decode(data: bytes, max_memory: int | None, max_pixels: int | None) -> EncodedImage:
-    return replace(codecs.decode(data, max_memory, max_pixels), data=data)
+def _decode(data: bytes, limits: ReadLimits) -> EncodedImage:
+    return replace(codecs.decode(data, limits.max_memory, limits.max_pixels), data=data)
 
 
 def _pil_metadata(image: Image.Image) -> Metadata:
