@@ -1,8 +1,7 @@
-"""The jobs of a run, checked before it starts and stored on disk, so that memory does not grow with their number.
+"""The jobs of a run, checked before it starts and stored in a temporary database.
 
-They are in an unnamed SQLite database, a temporary file in $TMPDIR that disappears with the process. SQLite replaces sorted
-runs with `heapq.merge`: its ORDER BY is an external merge sort in C, and its table is a copy of the list, which may change
-during the run."""
+SQLite sorts more rows than fit into memory. Its table is also a copy of the list of inputs, which may change during the
+run."""
 
 from __future__ import annotations
 
@@ -26,12 +25,12 @@ from .output_names import OutputSpec, check_in_place, conflict_advice, output_na
 from .paired_files import PairedFiles
 from .read_files import ReadFiles
 from .sources import InputItem
+from .temporary_database import open_temporary_database
 
 BATCH_ROWS = 10_000  # rows
 CHECKED_HEADERS = 1_000  # images; takes about a second
 SOURCE, PAIRED, RESULT = 0, 1, 2
 SCHEMA = """
-    PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;
     CREATE TABLE jobs (number INTEGER PRIMARY KEY, source BLOB, below BLOB, before_swap BLOB, background BLOB, mask BLOB);
     CREATE TABLE keys (key BLOB, kind INTEGER, number INTEGER);
     CREATE TABLE repeated (number INTEGER);
@@ -47,14 +46,13 @@ class JobPlan:
 
     def __init__(self, items: Iterable[InputItem], spec: OutputSpec, read: ReadFiles | None = None) -> None:
         self._spec, self._read = spec, read or ReadFiles()
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        try:
-            with _convert_database_errors():
-                self._database.executescript(SCHEMA)
+        with _convert_database_errors():
+            self._database = open_temporary_database(SCHEMA)
+            try:
                 self._fill(items)
-        except BaseException:
-            self.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
 
     def _fill(self, items: Iterable[InputItem]) -> None:
         spec, keys = self._spec, FileKeyMap()

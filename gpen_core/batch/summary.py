@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from . import report_files
+from .temporary_database import open_temporary_database
 
 MAX_KINDS = 10_000
 """Maximum number of different errors and reasons. Numbers and file names are removed from them, so there are few."""
@@ -66,12 +67,8 @@ def reason_kind(reason: str) -> str:
 def summarize(paths: Iterable[Path]) -> Summary:
     """Summarize reports, oldest first. Raises `InputError` for a file that is not a report."""
     summary = Summary()
-    store = sqlite3.connect("", isolation_level=None)
+    store = open_temporary_database("CREATE TABLE images (input TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID; BEGIN;")
     try:
-        store.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;"
-            "CREATE TABLE images (input TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID; BEGIN;"
-        )
         for path in paths:
             _read_report(path, summary, store)
         for (text,) in store.execute("SELECT row FROM images"):
