@@ -12,6 +12,7 @@ from ..batch import local
 from ..batch.job import ImageJob
 from ..files.atomic_write import atomic_write, write_bytes
 from ..images import codecs
+from ..images.image import RGB8
 from ..options import RestoreOptions
 from ..pipeline import report
 from ..pipeline.report import ImageOutcome
@@ -61,7 +62,7 @@ def _write_weights(folder: Path) -> tuple[Path, Path]:
     return folder / MODEL_FILE, folder / DETECTOR_FILE
 
 
-def _write_png(path: Path, rgb: demo_pictures.RGB8) -> None:
+def _write_png(path: Path, rgb: RGB8) -> None:
     write_bytes(path, codecs.encode_array(rgb, "PNG"))
 
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..images.image import to_image_data, to_rgb8
+from ..images.image import RGB8, to_image_data, to_rgb8
 from ..images.resize import resize
 from .align import Alignment
 from .face import Face
 
-RGB8 = NDArray[np.uint8]
 # Okabe and Ito's blue and vermilion ("Color Universal Design", 2008), which color-blind people can tell apart.
 SELECTED_COLOR, SKIPPED_COLOR = (0, 114, 178), (213, 94, 0)
 WHITE = (255, 255, 255)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.image import ImageData
+from ..images.image import ImageData, to_uint8
 from .align import align_face, crop_face
 from .face import Landmarks
 
@@ -21,4 +21,4 @@ def face_thumbnail(image: ImageData, landmarks: Landmarks, template: str) -> RGB
     alignment = align_face(landmarks, THUMBNAIL_SIZE, template)
     if isinstance(alignment, str) or alignment.source_region(*image.size).empty:
         return None
-    return np.rint(255 * crop_face(image, alignment)).astype(np.uint8)
+    return to_uint8(crop_face(image, alignment))

@@ -26,6 +26,8 @@ from .resize import resize, scaled_size
 
 Pixels = NDArray[Any]
 FloatImage = NDArray[np.float32]
+RGB8 = NDArray[np.uint8]
+"""[H, W, 3] RGB of 8 bits."""
 
 log = logging.getLogger(__name__)
 
@@ -343,12 +345,17 @@ def to_pil(image: ImageData) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
 
 
-def to_rgb8(image: ImageData) -> NDArray[np.uint8]:
+def to_rgb8(image: ImageData) -> RGB8:
     """Return a copy in 8-bit RGB [H, W, 3], rounded, without alpha."""
     if image.dtype == np.uint8 and image.pixels.shape[2] == 3:
         return np.array(image.pixels, order="C")
     whole = image.full_region
-    return np.asarray(np.rint(image.crop_rgb(whole) * 255), np.uint8)
+    return to_uint8(image.crop_rgb(whole))
+
+
+def to_uint8(image: FloatImage) -> RGB8:
+    """Convert floats in [0, 1] to 8 bits, rounded."""
+    return np.asarray(np.rint(image * 255), np.uint8)
 
 
 def to_luminance(image: ImageData) -> FloatImage:

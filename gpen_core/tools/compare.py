@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import OptionsError, oom_context
 from ..faces.align import Alignment, align_face, crop_face
@@ -16,7 +15,7 @@ from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
 from ..faces.fidelity import keep_input
 from ..faces.postprocess import match_color, tone_and_mask
-from ..images.image import FloatImage, ImageData, from_array
+from ..images.image import RGB8, FloatImage, ImageData, from_array, to_uint8
 from ..options import RestoreOptions
 from ..pipeline.gpen_runner import GPENRunner, parse_auto_model
 from ..pipeline.inputs import RestoreInput
@@ -25,8 +24,6 @@ from ..pipeline.restorer import FaceRestorer
 from ..pipeline.session import RestoreSession
 from ..progress import Progress, ProgressEvent, StageTimer, no_progress
 from .contact_sheet import CELL_SIZE, MARGIN, caption, header_row, sheet_row
-
-RGB8 = NDArray[np.uint8]
 
 CONTEXT_MARGIN = 0.6  # of the side of the face's square: context around it, for operations that read the surroundings
 MAX_SHEET_SIDE = 65_000  # px: limit of file formats and viewers
@@ -161,5 +158,4 @@ def _render_cell(
     canvas = Canvas(context)
     if strength:
         canvas.paste(restored, mask, alignment.relative_to_region(region), strength, grain)
-    cell = crop_face(canvas.result, cell_alignment.relative_to_region(region))
-    return np.asarray(np.rint(cell * 255), np.uint8)
+    return to_uint8(crop_face(canvas.result, cell_alignment.relative_to_region(region)))

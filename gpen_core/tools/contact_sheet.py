@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..faces.draw import load_font
-
-RGB8 = NDArray[np.uint8]
+from ..images.image import RGB8
 
 CELL_SIZE = 320  # px: side of each face
 MARGIN, FONT_SIZE = 8, 15  # px

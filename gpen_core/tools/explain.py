@@ -8,18 +8,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ..faces.align import Alignment, align_face, crop_face
 from ..faces.draw import SELECTED_COLOR, WHITE, draw_crop_boxes, draw_faces
 from ..faces.face import Face
-from ..images.image import FloatImage, ImageData, from_array, to_rgb8
+from ..images.image import RGB8, FloatImage, ImageData, from_array, to_rgb8, to_uint8
 from ..images.resize import resize
 from ..options import RestoreOptions
 from ..pipeline.restore_result import RestoreResult
 from .contact_sheet import CELL_SIZE, caption, header_row, sheet_row
-
-RGB8 = NDArray[np.uint8]
 
 MAX_SHEET_ROWS = 20
 """Maximum number of faces on the sheet. Every face also has its own images."""
@@ -120,4 +117,4 @@ def _tint_mask(crop: FloatImage, mask: FloatImage) -> RGB8:
 
 
 def _to_uint8(image: FloatImage) -> RGB8:
-    return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
+    return to_uint8(np.clip(image, 0, 1))

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import MissingDependency
 from ...faces.draw import draw_faces
 from ...faces.face import Face
+from ...images.image import RGB8
 from ...optional_packages import install_command
 from . import PACKAGES
-
-RGB8 = NDArray[np.uint8]
 
 HEAD_BOX = (60, 0, 340, 280)  # x0, y0, x1, y1 in px of the astronaut's head and shoulders
 COLLAGE_SIZE = (1500, 1000)
