@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -15,51 +13,23 @@ from numpy.typing import NDArray
 from ..errors import oom_context
 from ..faces.detection.retinaface import Detector
 from ..faces.face import Face
-from ..images.image import FloatImage
 from ..images.size_limits import NO_LIMITS, ReadLimits
-from ..options import FACE_EMBEDDER, RestoreOptions, required_weights, supported_on_device
+from ..options import FACE_EMBEDDER, RestoreOptions, required_weights
 from ..options.spec import check_range
-from ..progress import Progress, ProgressEvent, StageTimer, no_progress
-from ..weights.catalog import INPAINT
+from ..progress import Progress, no_progress
 from ..weights.download_options import DownloadOptions
 from ..weights.folders import Folders
-from . import device_check, operations
-from .compositor import FaceCompositor, FaceTask, OpenCVCompositor
+from . import operations
 from .devices import SMALLER_MODEL_HINT, ForkGuard, check_memory
 from .face_detection import detect_faces, detect_in_batches
-from .gpen_runner import GPENRunner, Network
+from .gpen_runner import Network
 from .inputs import Boxes, RestoreInput, to_inputs, with_upscaled_background
 from .model_set import DEFAULT_DETECTOR, DEFAULT_MODEL, ModelSet
 from .restore_result import RestoreResult
+from .restore_run import RestoreRun
 from .session import RestoreSession
-from .torch_compositor import TorchCompositor
-from .torch_image import MAX_CACHED_BYTES, UploadCache
+from .torch_image import UploadCache
 from .upscale import LANCZOS
-
-log = logging.getLogger(__name__)
-
-
-@dataclass
-class _RestoreRun:
-    """The shared state of all faces in one call."""
-
-    compositor: FaceCompositor[Any]
-    timer: StageTimer
-    progress: Progress
-    keep_crops: bool
-    max_memory: int | None
-    done: int = 0
-    total: int = 0
-    crops: dict[RestoreSession, dict[int, FloatImage]] = field(default_factory=dict)
-    event: ProgressEvent = field(init=False)
-
-    def report(self) -> None:
-        self.event = ProgressEvent("restore", self.done, self.total, "face", "Restoring faces")
-        self.on_tick()
-
-    def on_tick(self) -> None:
-        """Send the last event again. It is called between layers of a network, where creating an event would cost time."""
-        self.progress(self.event)
 
 
 class FaceRestorer:
@@ -275,25 +245,23 @@ class FaceRestorer:
         for one in inputs:
             operations.check_input(one, operation)
         notify = progress or no_progress
-        timer = StageTimer()
-        upload_cache = UploadCache(MAX_CACHED_BYTES)
-        run = _RestoreRun(self._make_compositor(options, timer, notify, upload_cache), timer, notify, keep_crops, max_memory)
+        run = RestoreRun(self.models, options, notify, max_memory, keep_crops)
         if options.upscale != 1:
             with run.timer.stage("upscale"):
                 upscaler = self.models.upscaler(options, notify)
                 inputs = [with_upscaled_background(one, options, upscaler, notify, limits) for one in inputs]
         with run.timer.stage("detect"):
-            sessions = self.start_sessions(inputs, options, notify, upload_cache, limits)
+            sessions = self.start_sessions(inputs, options, notify, run.upload_cache, limits)
         for session in sessions:
             operations.prepare(session, operation)
-        self._restore_faces(sessions, run)
+        run.restore_faces(sessions)
         for session in sessions:
             operations.finish(session, operation)
         if measure_identity:
             with run.timer.stage("identity"):
                 for session in sessions:
                     session.measure_identity(self.models.identity.embedder(notify))
-        return [self._build_result(session, run) for session in sessions]
+        return [run.result(session) for session in sessions]
 
     def start_sessions(
         self,
@@ -335,66 +303,3 @@ class FaceRestorer:
 
         `image` is a `RestoreInput`, or a value for its field `image`. Errors as in `restore`, but not the network's."""
         return tuple(self.start_sessions([image], RestoreOptions.or_default(options))[0].faces)
-
-    def _restore_faces(self, sessions: Sequence[RestoreSession], run: _RestoreRun) -> None:
-        by_size: dict[int, list[FaceTask]] = {}
-
-        def size_for(session: RestoreSession, side: float) -> int:
-            size = self.models.runner_for(side, run.progress).network.size
-            advice = self.models.advise(side, size)
-            if advice is not None and advice not in session.notes:
-                session.notes.append(advice)
-            return size
-
-        for session in sessions:
-            for number, alignment, target in session.alignments(partial(size_for, session)):
-                by_size.setdefault(alignment.size, []).append(FaceTask(session, number, alignment, target))
-        run.total = sum(map(len, by_size.values()))
-        run.report()
-        for size, tasks in by_size.items():
-            self._restore_tasks(self.models.runner_for(size, run.progress), tasks, run)
-
-    def _make_compositor(
-        self, options: RestoreOptions, timer: StageTimer, progress: Progress, upload_cache: UploadCache
-    ) -> FaceCompositor[Any]:
-        """Return a compositor on the networks' device if it supports these options, else on the CPU.
-
-        Errors as in `ModelSet.mask_models`."""
-        mask_models = self.models.mask_models(options, progress)
-        is_supported = supported_on_device(options) and self.models.operation != INPAINT
-        if is_supported and device_check.supports_image_ops(self.device):
-            return TorchCompositor(self.device, mask_models, timer, upload_cache)
-        embedder = self.models.identity.embedder(progress) if options.min_identity > 0 else None
-        return OpenCVCompositor(mask_models, timer, embedder)
-
-    def _restore_tasks(self, runner: GPENRunner, tasks: Sequence[FaceTask], run: _RestoreRun) -> None:
-        compositor = run.compositor
-        compositor.begin(tasks)
-        for output in runner.run_batches(tasks, compositor.crop, run.timer, run.max_memory, run.on_tick):
-            task = output.item
-            if output.restored is None:
-                task.session.skip(task.number, output.note or "")
-            else:
-                pasted = compositor.paste(task, output.crop, output.restored, output.note)
-                if run.keep_crops and task.session.faces[task.number].restored:
-                    run.crops.setdefault(task.session, {})[task.number] = compositor.to_numpy(pasted)
-                del pasted
-            del output  # see `run_with_oom_backoff`
-            compositor.flush(task)
-            run.done += 1
-            run.report()
-
-    def _build_result(self, session: RestoreSession, run: _RestoreRun) -> RestoreResult:
-        smallest, largest = self.detector.detectable_sizes(session.image, session.options.detection_size)
-        crops = tuple(crop for _, crop in sorted(run.crops.get(session, {}).items()))
-        return RestoreResult(
-            mask=session.canvas.mask,
-            faces=tuple(session.faces),
-            smallest_face=smallest,
-            largest_face=largest,
-            seconds=run.timer.seconds,
-            image_data=session.canvas.result,
-            crops=crops,
-            notes=tuple(session.notes),
-            source_file=session.source_file,
-        )

@@ -231,7 +231,7 @@ def test_what_detection_brought_there_is_cut_out_of_as_far_as_it_is_kept(
 ):
     use_torch_compositor(monkeypatch)
     parts = noted_parts(monkeypatch)
-    monkeypatch.setattr("gpen_core.pipeline.restorer.MAX_CACHED_BYTES", most)
+    monkeypatch.setattr("gpen_core.pipeline.restore_run.MAX_CACHED_BYTES", most)
     detector = Detector.from_state_dict(detector_weights, CPU)
     restorer = FaceRestorer(ModelSet([GPENRunner(Sharpening(), CPU)], detector, CPU))
     results = restorer.restore_batch(
