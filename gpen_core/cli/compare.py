@@ -62,9 +62,14 @@ def _compare(args: argparse.Namespace) -> int:
     format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:
-        downloads = downloads_from_args(args)
         models = ModelSet.load(
-            choices.models, args.detector, args.models_dir, args.device, args.dtype, progress, downloads, None, None
+            choices.models,
+            args.detector,
+            models_dir=args.models_dir,
+            device=args.device,
+            dtype=args.dtype,
+            progress=progress,
+            downloads=downloads_from_args(args),
         )
         sheet = contact_sheet(FaceRestorer(models), photo.image, choices, options, progress)
     write_bytes(args.output, codecs.encode_array(sheet, format_name, photo.metadata.icc))

@@ -74,8 +74,20 @@ class FaceRestorer:
         Raises `MissingWeights` (a `WeightsError`) with the file and its folder, `WeightsError` for a rejected file,
         `OptionsError` for an unknown precision, `DeviceError` for an unavailable device or precision, `OutOfMemory`, and
         `MissingDependency` if no installed package can build the upscaler."""
-        args = (models_dir, device, dtype, progress, downloads, detection_dir, offload_device, upscaler, prefetch_auto)
-        return cls(ModelSet.load([model], detector, *args))
+        models = ModelSet.load(
+            [model],
+            detector,
+            models_dir=models_dir,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+            downloads=downloads,
+            detection_dir=detection_dir,
+            offload_device=offload_device,
+            upscaler=upscaler,
+            prefetch_auto=prefetch_auto,
+        )
+        return cls(models)
 
     @property
     def network(self) -> Network:

@@ -37,7 +37,7 @@ class Crowded:
 
 
 def load_red(models):
-    return ModelSet.load(["red-256"], "retinaface_mobile0.25", models, "cpu", "fp32", None, None, None, None)
+    return ModelSet.load(["red-256"], "retinaface_mobile0.25", models_dir=models, device="cpu", dtype="fp32")
 
 
 def test_a_host_that_names_its_folder_needs_no_platformdirs(models, monkeypatch):
