@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO, NoReturn
 
 from ..errors import InputError, OutputError
@@ -34,7 +35,7 @@ LARGE_REPORT = 100_000  # inputs; a JSON report of them needs some hundred megab
 
 @dataclass
 class Report:
-    """Counts outcomes without writing a file."""
+    """Counts outcomes without writing a file. A run is a `with` block; an error that ends it becomes part of the report."""
 
     names: dict[str, Any]
     """The requested model and detector."""
@@ -52,7 +53,13 @@ class Report:
         self.counts.add(outcome)
 
     def end(self, error: str | None) -> None:
-        """Finish the report. Call it once, also after an error. Raises `OutputError` if the file is incomplete."""
+        """Finish the report. `error` is the error that ended the run. Raises `OutputError` if the file is incomplete."""
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end(None if error is None else str(error) or type(error).__name__)
 
     @property
     def seconds(self) -> float:

@@ -178,9 +178,7 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
         names["left_out"] = dict(sources.left_out)
     if args.report is not None and args.skip_existing:
         report_files.warn_about_option_changes(args.report, names, options)
-    report = report_files.open_report(args.report, names, options, args.skip_existing)
-    failure: str | None = None
-    try:
+    with report_files.open_report(args.report, names, options, args.skip_existing) as report:
         if not len(plan):
             raise InputError(sources.no_images_text())
         named = {str(parse_location(one)) for one in args.inputs}
@@ -193,11 +191,6 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
             run.restore_all(restorer)
         else:
             run.restore_on_ray()
-    except BaseException as error:
-        failure = str(error) or type(error).__name__
-        raise
-    finally:
-        report.end(failure)
     return exit_status(report.counts.errors, report.counts.total)
 
 

@@ -200,8 +200,7 @@ class _BatchRun(_Run):
 
     def run(self) -> int:
         """Restore the videos, write the report and return the exit status."""
-        failure: str | None = None
-        try:
+        with self.report:
             self._check_all()
             todo = [job for job in self.plan.jobs if job not in self.errors and not self._is_skipped(job)]
             if todo:
@@ -213,11 +212,6 @@ class _BatchRun(_Run):
                     self._add(self._outcome(job))
             finally:
                 self._print_summary()
-        except BaseException as error:
-            failure = str(error) or type(error).__name__
-            raise
-        finally:
-            self.report.end(failure)
         return exit_status(self.report.counts.errors, self.report.counts.total)
 
     def _check_all(self) -> None:
