@@ -25,6 +25,7 @@ from .exit_status import exit_status
 from .model_loading import check_workers, cluster_from_args, load_local, load_restorer, restorer_loader
 from .progress_display import ProgressReporter, progress_reporter
 from .read_files import read_files
+from .run_report import open_run_report, report_names
 from .terminal import input_error_text, print_error
 
 if TYPE_CHECKING:
@@ -169,16 +170,10 @@ def _output_spec(args: argparse.Namespace) -> OutputSpec:
 
 
 def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sources: Sources) -> int:
-    from ..batch import report_files
     from ..batch.input_check import find_unreadable
     from ..batch.job import is_done
 
-    names: dict[str, Any] = {"model": args.model, "detector": args.detector, **reference_names(options)}
-    if sources.left_out:
-        names["left_out"] = dict(sources.left_out)
-    if args.report is not None and args.skip_existing:
-        report_files.warn_about_option_changes(args.report, names, options)
-    with report_files.open_report(args.report, names, options, args.skip_existing) as report:
+    with open_run_report(args, options, report_names(args, options), sources.left_out) as report:
         if not len(plan):
             raise InputError(sources.no_images_text())
         named = {str(parse_location(one)) for one in args.inputs}
@@ -192,17 +187,6 @@ def _run(args: argparse.Namespace, options: RestoreOptions, plan: JobPlan, sourc
         else:
             run.restore_on_ray()
     return exit_status(report.counts.errors, report.counts.total)
-
-
-def reference_names(options: RestoreOptions) -> dict[str, Any]:
-    """Return the digests of the reference photos for a report, so that a run that resumes it notices other photos."""
-    from ..options import face_references
-
-    if not face_references(options.faces):
-        return {}
-    from ..pipeline.people import references_digest
-
-    return {"references": references_digest(options)}
 
 
 class _Run:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     DeviceError,
@@ -28,7 +28,7 @@ from .exit_status import exit_status
 from .model_loading import cluster_from_args, load_local, load_restorer, restorer_loader
 from .progress_display import ProgressReporter, progress_reporter
 from .report_text import seconds_text, skip_lines, statuses_text
-from .restore import reference_names
+from .run_report import open_run_report, report_names
 from .terminal import print_input_error, print_summary
 from .videos_time_left import VideosTimeLeft
 
@@ -59,7 +59,7 @@ class _Run:
         self.args, self.options, self.video, self.plan = args, options, video, plan
         self.model_info: ModelInfo | None = None
         self.restorer: FaceRestorer | None = None
-        self.names: dict[str, Any] = {"model": args.model, "detector": args.detector, **reference_names(options)}
+        self.names = report_names(args, options)
         self.frame_counts: dict[VideoJob, int | None] = {}
         """About the number of frames of each video that was checked."""
 
@@ -184,15 +184,9 @@ class _BatchRun(_Run):
     """Several videos. One that fails does not stop the others."""
 
     def __init__(self, args: argparse.Namespace, options: RestoreOptions, video: VideoOptions, plan: VideoPlan) -> None:
-        from ..batch import report_files
-
         super().__init__(args, options, video, plan)
         names = {**self.names, "video": dict(vars(video))}
-        if plan.left_out:
-            names["left_out"] = dict(plan.left_out)
-        if args.report is not None and args.skip_existing:
-            report_files.warn_about_option_changes(args.report, names, options)
-        self.report = report_files.open_report(args.report, names, options, args.skip_existing, "video")
+        self.report = open_run_report(args, options, names, plan.left_out, "video")
         self.start = time.monotonic()
         self.errors: dict[VideoJob, GpenError] = {}
         """Errors that were found before anything was loaded."""
