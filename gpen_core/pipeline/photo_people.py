@@ -57,8 +57,8 @@ class PhotoPerson:
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoPeople:
-    """The people of many photos."""
+class GroupedFaces:
+    """The faces of many photos, grouped by person."""
 
     people: tuple[PhotoPerson, ...]
     is_joined: bool
@@ -68,8 +68,8 @@ class PhotoPeople:
 
 
 @dataclass(eq=False)
-class PhotoFaces:
-    """Collects the faces of many photos. Each takes about 10 kB of memory; photos are not kept."""
+class FaceGrouper:
+    """Collects the faces of many photos, then groups them by person. Each face takes about 10 kB; photos are not kept."""
 
     embedder: FaceEmbedder | None
     """Without one, no faces are joined."""
@@ -95,8 +95,8 @@ class PhotoFaces:
         self.faces += added
         return added
 
-    def people(self) -> PhotoPeople:
-        """Join the faces to people. See `cluster_photos`."""
+    def group(self) -> GroupedFaces:
+        """Group the faces by person. See `cluster_photos`."""
         labels, left_out = list(range(len(self.faces))), 0
         if self.embedder is not None:
             compared = [n for n, face in enumerate(self.faces) if face.embedding is not None]
@@ -111,7 +111,7 @@ class PhotoFaces:
             groups.setdefault(label, []).append(face)
         ordered = sorted(groups.values(), key=lambda faces: -len(faces))  # stable: else in the order of the photos
         people = tuple(PhotoPerson(number, tuple(faces)) for number, faces in enumerate(ordered))
-        return PhotoPeople(people, self.embedder is not None, tuple(self._notes(left_out)))
+        return GroupedFaces(people, self.embedder is not None, tuple(self._notes(left_out)))
 
     def _notes(self, left_out: int) -> list[str]:
         unsure = sum(face.weight == 0 for face in self.faces)

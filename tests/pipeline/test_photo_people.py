@@ -10,17 +10,17 @@ from people import ALONE, ANNA, BOB, CARA, GROUP, ONNX, PAIR, THREE, TWO
 from gpen_core.faces.identity import SFace
 from gpen_core.images import codecs
 from gpen_core.images.image import from_array, to_rgb8
-from gpen_core.pipeline.photo_people import MAX_REFERENCES, PhotoFaces, choose_references, encode_thumbnail
+from gpen_core.pipeline.photo_people import MAX_REFERENCES, FaceGrouper, choose_references, encode_thumbnail
 
 
 def collected(*photos, embedder=True):
     """The people of photos, each a list of persons."""
-    faces = PhotoFaces(SFace(ONNX) if embedder else None, "gpen")
+    faces = FaceGrouper(SFace(ONNX) if embedder else None, "gpen")
     for n, shown in enumerate(photos):
         found = {1: ALONE, 2: TWO, 3: THREE}[len(shown)]
         size = {1: people.PORTRAIT, 2: PAIR, 3: GROUP}[len(shown)]
         faces.add(n, from_array(people.photo(found, shown, size)), found)
-    return faces.people()
+    return faces.group()
 
 
 def places(found):
@@ -43,21 +43,21 @@ def test_without_an_embedder_each_face_is_a_person():
 
 
 def test_small_and_skipped_faces_are_not_compared():
-    faces = PhotoFaces(SFace(ONNX), "gpen")
+    faces = FaceGrouper(SFace(ONNX), "gpen")
     small = [helpers.make_face((100, 100), 20)]
     for n, found in enumerate([ALONE, ALONE, small, small, [replace(ALONE[0], reason="no face")]]):
         faces.add(n, from_array(people.photo(found, [ANNA], people.PORTRAIT)), found)
-    found = faces.people()
+    found = faces.group()
     assert places(found) == [[(0, 0), (1, 0)], [(2, 0)], [(3, 0)]]
     assert found.notes == ("2 faces too small or too blurry to compare: each has a number of its own",)
 
 
 def test_the_best_faces_are_whole_and_large():
-    faces = PhotoFaces(SFace(ONNX), "gpen")
+    faces = FaceGrouper(SFace(ONNX), "gpen")
     for n, (center, side) in enumerate([((100, 100), 60), ((100, 100), 90), ((40, 100), 100)]):
         found = [helpers.make_face(center, side)]
         faces.add(n, from_array(people.photo(found, [ANNA], people.PORTRAIT)), found)
-    (person,) = faces.people().people
+    (person,) = faces.group().people
     assert [face.photo for face in person.best_faces] == [1, 0, 2]
 
 
