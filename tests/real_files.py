@@ -170,7 +170,7 @@ def fetch(entry: Entry, folder: Path, options: DownloadOptions) -> Row:
             record = DigestRecord(row["sha256"], PIN)
             row["error"] = None if row["sha256"] == entry.sha256 else f"the file is another one, expected {entry.sha256}"
         else:
-            _, record = Store([folder], OFFLINE).read_file(path, validate_checkpoint)
+            _, record = Store([folder], OFFLINE).load_as_is(path, validate_checkpoint)
             row["error"] = None
         row |= {"checked_by": record.checked_by, "source": record.source}
     except FAILURES as error:
@@ -206,7 +206,7 @@ def compare(entry: Entry, path: Path, folder: Path) -> Row:
         held = io.BytesIO(path.read_bytes())
         graph = read_graph(held, len(held.getbuffer()))
         released = released_path(folder, entry)
-        weights = None if released is None else Store([folder], OFFLINE).read_file(released, read_state_dict)[0]
+        weights = None if released is None else Store([folder], OFFLINE).load_as_is(released, read_state_dict)[0]
         if weights is not None:
             row["pth_difference"] = largest_difference(held, weights)
         converted, _ = map_state_dict(graph)

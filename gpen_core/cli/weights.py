@@ -117,6 +117,6 @@ def _convert(args: argparse.Namespace) -> int:
         raise OptionsError(f"{path} is used as it is. It needs no conversion.")
     if path.suffix.lower() == ".safetensors":
         raise OptionsError(f"{path} is already a .safetensors file.")
-    state_dict, record = store.read_file(path, lambda content, entry: extract_state_dict(content))
+    state_dict, record = store.load_as_is(path, lambda content, entry: extract_state_dict(content))
     print_summary(args, str(convert.save_safetensors(path, record, state_dict)))
     return 0

@@ -34,7 +34,10 @@ The content is what `checkpoint.read` returns; for an entry with `is_graph`, the
 
 
 class Store:
-    """The weights files in the models folders. Missing files of the catalog are downloaded into the first folder."""
+    """The weights files in the models folders.
+
+    `fetch` finds a file or downloads it into the first folder, `verify` compares its digest, `load_file` verifies it and
+    builds from it, and `load` does all of this."""
 
     def __init__(self, folders: Sequence[Path], options: DownloadOptions | None = None, keep_onnx: bool = False) -> None:
         """With `keep_onnx`, ONNX files are not converted, because ONNX Runtime will run them."""
@@ -67,19 +70,19 @@ class Store:
         possible."""
         if path.suffix.lower() == ".onnx" and not self.keep_onnx and not _is_graph(path):
             return self._load_onnx(path, build, progress)
-        return self.read_file(path, build)
+        return self.load_as_is(path, build)
 
-    def read_file(self, path: Path, build: Build[Built], not_converted: str | None = None) -> tuple[Built, DigestRecord]:
-        """Do the same as `load_file`, but read the file itself instead of its conversion.
+    def load_as_is(self, path: Path, build: Build[Built], not_converted: str | None = None) -> tuple[Built, DigestRecord]:
+        """Do the same as `load_file`, but read this file, even if it has a conversion.
 
         `not_converted` is why an ONNX file cannot be converted, if that is known; see `checkpoint.read`."""
         pin = pinned_digest(path)
         with open_weights(path) as file:
             if path.suffix.lower() == ".safetensors":
-                built, record = self._build_while_hashing(file, build)
+                built, record = self._build_safetensors(file, build)
             else:
                 record = self._verify(path, file.sha256())
-                built = self._build(file, pin is not None, build, record.sha256, not_converted)
+                built = self._read_and_build(file, pin is not None, build, record.sha256, not_converted)
         if pin is None and not record.date:  # a saved record has a date
             digest.save_record(path, record)
         return built, record
@@ -97,16 +100,16 @@ class Store:
         for one in (folder, path.parent):
             kept = convert.find_conversion(path, before.sha256, one)
             if kept is not None:
-                return self.read_file(kept, build)
+                return self.load_as_is(kept, build)
 
-        def read(content: object, entry: Entry | None) -> tuple[object, Built]:
+        def build_and_keep(content: object, entry: Entry | None) -> tuple[object, Built]:
             return content, build(content, entry)
 
         is_known = before.not_converted_by == __version__ and has_runtime()
         if not is_known:
             log.info("Converting %s once.", path)
             progress(ProgressEvent("load", 0, None, "model", f"Converting {path.name}, only this once"))
-        (content, built), record = self.read_file(path, read, before.not_converted if is_known else None)
+        (content, built), record = self.load_as_is(path, build_and_keep, before.not_converted if is_known else None)
         if isinstance(content, OnnxModel) and not is_known:
             record = replace(record, not_converted=content.reason, not_converted_by=__version__)
             digest.save_record(path, record)
@@ -132,7 +135,7 @@ class Store:
             record = digest.verify(path, actual, pin) if pin else DigestRecord(actual, STRUCTURE)
             if sha256 not in (None, record.sha256):
                 raise WeightsChanged(f"{path} was not accepted: its SHA-256 is {record.sha256}, not {sha256}.")
-            self._build(file, pin is not None, build, record.sha256)
+            self._read_and_build(file, pin is not None, build, record.sha256)
         if pin is None:
             digest.save_record(path, record)
         return path, record
@@ -153,7 +156,7 @@ class Store:
 
         def is_as_named(path: Path) -> object:
             with open_weights(path) as file:
-                return self._build(file, False, lambda content, _: build(content, entry), None)
+                return self._read_and_build(file, False, lambda content, _: build(content, entry), None)
 
         try:
             from .download import Download  # imports the HTTP library, which is needed for missing files only
@@ -235,7 +238,7 @@ class Store:
         url = next(known, None)
         return DigestRecord(sha256, PUBLISHED, url) if url else None
 
-    def _build_while_hashing(self, file: WeightsFile, build: Build[Built]) -> tuple[Built, DigestRecord]:
+    def _build_safetensors(self, file: WeightsFile, build: Build[Built]) -> tuple[Built, DigestRecord]:
         """Build from a `.safetensors` file while a thread hashes the same bytes. Parsing them runs nothing.
 
         If the digest is refused, that is the error, and nothing of what was built is left."""
@@ -251,7 +254,7 @@ class Store:
         file.raise_if_changed(record.sha256)
         return built, record
 
-    def _build(
+    def _read_and_build(
         self,
         file: WeightsFile,
         is_pinned: bool,
