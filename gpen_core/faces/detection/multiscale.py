@@ -15,6 +15,9 @@ from ..head_pose import estimate_pose
 from ..select import matches_box
 from .image_source import BORDER, ImageBatch, ImageSourceFactory, OpenCVImageSource, amplify, white_points, with_border
 from .pyramid import (
+    BOX,
+    COLUMN_COUNT,
+    LANDMARKS,
     Candidates,
     Detections,
     ScaleRange,
@@ -109,7 +112,7 @@ class _PyramidBatch:
         for n, more in zip(dark, self._search_all_angles(dark)):
             rows[n] = _suppress_duplicates([rows[n], more])
         for n, image_boxes in enumerate(boxes):
-            empty = [box for box in image_boxes or () if not any(matches_box(tuple(row[:4]), box) for row in rows[n])]
+            empty = [box for box in image_boxes or () if not any(matches_box(tuple(row[BOX]), box) for row in rows[n])]
             if empty:
                 from_boxes = search_box(empty, n, self.size, self._detect_crops, self.confidence, self.angles != UPRIGHT)
                 rows[n] = _suppress_duplicates([rows[n], from_boxes])
@@ -139,7 +142,7 @@ class _PyramidBatch:
         without_faces = [members[k] for k in places]
         small = self.levels[1:] if len(self.levels) > 1 else range(1)
         for k, n, more in zip(places, without_faces, self._search(without_faces, QUARTER_TURNS[1:], small)):
-            angle = estimate_pose(more[:, 5:]).roll
+            angle = estimate_pose(more[:, LANDMARKS]).roll
             seen_at = sorted({round(a / 90) % 4 for a in angle} - {0})
             if seen_at and 0 not in small:
                 more = _suppress_duplicates([more, *self._search([n], seen_at, range(1))])
@@ -183,7 +186,7 @@ class _PyramidBatch:
         windows = [rotate_window(window, quarter, size) for window in self.windows]
         parts = [self.forward(with_border(cut_window(batch, window)), confidence, min_size) for window in windows]
         if not parts:
-            return iter([np.empty((0, 15))] * len(batch))
+            return iter([np.empty((0, COLUMN_COUNT))] * len(batch))
         return (
             np.concatenate([shift(rows, window.x0 - BORDER, window.y0 - BORDER) for rows, window in zip(each, windows)])
             for each in zip(*parts)
@@ -195,7 +198,7 @@ class _PyramidBatch:
 
 
 def _is_any_plausible(rows: Detections) -> bool:
-    return bool(estimate_pose(rows[:, 5:]).plausible.any())
+    return bool(estimate_pose(rows[:, LANDMARKS]).plausible.any())
 
 
 def _suppress_duplicates(parts: Sequence[Detections]) -> Detections:

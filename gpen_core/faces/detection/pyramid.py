@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from ..head_pose import PLAUSIBLE_RESIDUAL, estimate_pose
 
 Detections = NDArray[np.float64]
-"""[N, 15]: box x0, y0, x1, y1, score, then x, y of five landmarks"""
+"""[N, 15]: the columns are `BOX` (x0, y0, x1, y1), `SCORE`, and `LANDMARKS` (x, y of five points)."""
+BOX, SCORE, LANDMARKS, COLUMN_COUNT = slice(0, 4), 4, slice(5, 15), 15
+TOP_LEFT, BOTTOM_RIGHT = slice(0, 2), slice(2, 4)  # of the box
 
 UPSCALE_TO, MAX_UPSCALE = 512, 2  # px and factor: upscaling a thumbnail costs little and helps detection
 LEVEL_RATIO = 3  # between levels: all levels below the first together have 1/8 of its pixels
@@ -120,7 +122,7 @@ def level_candidates(
     detections = rescale(rows[accepted], scale)
     is_in_range = within(*scale_range.reliable)
     is_exact = (size >= scale_range.accurate[0]) & (size <= scale_range.accurate[1])
-    plausible = estimate_pose(rows[:, 5:]).plausible
+    plausible = estimate_pose(rows[:, LANDMARKS]).plausible
     return Candidates(detections, is_in_range[accepted], is_exact[accepted], np.zeros(len(detections)), plausible[accepted])
 
 
@@ -133,22 +135,22 @@ def rescale(rows: Detections, scale: tuple[float, float]) -> Detections:
     """Return the rows scaled by `scale` in x and y; integer coordinates are pixel centers."""
     out = rows.copy()
     for axis in (0, 1):
-        places = [axis, axis + 2, *range(5 + axis, 15, 2)]
+        places = [axis, axis + 2, *range(LANDMARKS.start + axis, LANDMARKS.stop, 2)]
         out[:, places] = (rows[:, places] + 0.5) * scale[axis] - 0.5
     return out
 
 
 def merge_levels(found: Candidates) -> Candidates:
     """Keep one candidate per face: plausible heads first, then those in range, then by score."""
-    order = np.lexsort((-found.rows[:, 4], ~found.is_in_range, ~found.is_plausible))
+    order = np.lexsort((-found.rows[:, SCORE], ~found.is_in_range, ~found.is_plausible))
     return found.select(first_of_overlapping(found.rows, order))
 
 
 def nms(rows: Detections) -> Detections:
     """Keep one row per face, best score first; plausible heads win over implausible ones."""
-    impossible = estimate_pose(rows[:, 5:]).residual > PLAUSIBLE_RESIDUAL
-    kept = rows[first_of_overlapping(rows, np.lexsort((-rows[:, 4], impossible)))]
-    return kept[np.argsort(-kept[:, 4], kind="stable")]
+    impossible = estimate_pose(rows[:, LANDMARKS]).residual > PLAUSIBLE_RESIDUAL
+    kept = rows[first_of_overlapping(rows, np.lexsort((-rows[:, SCORE], impossible)))]
+    return kept[np.argsort(-kept[:, SCORE], kind="stable")]
 
 
 def first_of_overlapping(rows: Detections, order: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -166,7 +168,7 @@ def suppress_nested(rows: Detections) -> Detections:
     """Remove rows that are parts of a face: of two nested boxes, the larger is the face.
 
     If the larger box contains several separate faces, it is a group mistaken for a face and is removed instead."""
-    residual = estimate_pose(rows[:, 5:]).residual
+    residual = estimate_pose(rows[:, LANDMARKS]).residual
     inside = np.zeros((len(rows), len(rows)), bool)  # [part, whole]
     for n, row in enumerate(rows):
         inside[n] = (iou_and_ios(row, rows)[1] > NESTED_IOS) & (shorter_sides(rows) > shorter_sides(row[None]))
@@ -185,15 +187,25 @@ def _count_disjoint(rows: Detections) -> int:
     return len(kept)
 
 
+def box_centers(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the center [N, 2] of each row's box, or that [2] of one row."""
+    return np.asarray((rows[..., TOP_LEFT] + rows[..., BOTTOM_RIGHT]) / 2)
+
+
 def shorter_sides(rows: Detections) -> NDArray[np.float64]:
-    return np.minimum(rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1])
+    return np.asarray(_sides(rows).min(axis=1))
+
+
+def _sides(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the width and height [N, 2] of each row's box, or those [2] of one row."""
+    return np.asarray(rows[..., BOTTOM_RIGHT] - rows[..., TOP_LEFT])
 
 
 def iou_and_ios(row: NDArray[np.float64], rows: Detections) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a box's intersection with each of N boxes, relative to the union and to the smaller box ([N] each)."""
-    low, high = np.maximum(row[:2], rows[:, :2]), np.minimum(row[2:4], rows[:, 2:4])
+    low, high = np.maximum(row[TOP_LEFT], rows[:, TOP_LEFT]), np.minimum(row[BOTTOM_RIGHT], rows[:, BOTTOM_RIGHT])
     common = np.clip(high - low, 0, None).prod(axis=1)
-    one, many = (row[2:4] - row[:2]).prod(), (rows[:, 2:4] - rows[:, :2]).prod(axis=1)
+    one, many = _sides(row).prod(), _sides(rows).prod(axis=1)
     union, smaller = one + many - common, np.minimum(one, many)
     ratios = (np.divide(common, whole, out=np.zeros_like(common), where=whole > 0) for whole in (union, smaller))
     return next(ratios), next(ratios)

@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 from ..align import Alignment, invert_affine
 from ..face import Box
 from ..head_pose import MAX_POSE_RESIDUAL, MAX_UPRIGHT_ROLL, PLAUSIBLE_RESIDUAL, HeadPose, estimate_pose
-from .pyramid import NMS_IOU, Candidates, Detections, iou_and_ios, shorter_sides
+from .pyramid import (
+    BOTTOM_RIGHT,
+    COLUMN_COUNT,
+    LANDMARKS,
+    NMS_IOU,
+    SCORE,
+    TOP_LEFT,
+    Candidates,
+    Detections,
+    box_centers,
+    iou_and_ios,
+    shorter_sides,
+)
 
 DetectCropsFn = Callable[[Sequence[tuple[int, Alignment]], float], Iterable[Detections]]
 """((image index, crop) pairs, size in px below which faces may be missed) -> rows per crop in its pixels, with scores of at
@@ -75,7 +87,7 @@ class _Refined:
 
     @property
     def score(self) -> float:
-        return float(self.row[4])
+        return float(self.row[SCORE])
 
     @property
     def is_plausible(self) -> bool:
@@ -165,7 +177,7 @@ def refine_candidates(
     found = [_drop_unlikely(candidates, confidence) for candidates in found]
     uncertain: list[list[_Uncertain | None]] = []
     for image_index, candidates in zip(image_indices, found):
-        pose = estimate_pose(candidates.rows[:, 5:])
+        pose = estimate_pose(candidates.rows[:, LANDMARKS])
         doubtful = _needs_refinement(candidates, pose, confidence, allow_rotation)
         fits = pose.residual <= PLAUSIBLE_RESIDUAL
         # The angle that makes the head upright: from the landmarks if they fit a head, else from the search.
@@ -208,7 +220,7 @@ def search_box(
             uncertain.append(_Uncertain(image_index, size, best.row, angle, allow_rotation, False))
     _resolve_all(uncertain, detect_crops, confidence)
     rows = [doubt.best.row for doubt in uncertain if doubt.best is not None and doubt.best.score > confidence]
-    return np.array(rows).reshape(-1, 15)
+    return np.array(rows).reshape(-1, COLUMN_COUNT)
 
 
 def _overlaps_image(box: Box, size: tuple[int, int]) -> bool:
@@ -218,7 +230,7 @@ def _overlaps_image(box: Box, size: tuple[int, int]) -> bool:
 
 def _search_square(detection: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Return the center and side of the square that is searched for a candidate."""
-    return (detection[:2] + detection[2:4]) / 2, float(shorter_sides(detection[None])[0]) * CROP_SIZE / FACE_SIZE
+    return box_centers(detection), float(shorter_sides(detection[None])[0]) * CROP_SIZE / FACE_SIZE
 
 
 def _merge_mirrored(seen: _Refined | None, mirrored: _Refined | None) -> _Refined | None:
@@ -229,7 +241,7 @@ def _merge_mirrored(seen: _Refined | None, mirrored: _Refined | None) -> _Refine
     if iou_and_ios(seen.row, mirrored.row[None])[0][0] < NMS_IOU:
         return best
     row = (seen.row + mirrored.row) / 2
-    row[4] = best.score
+    row[SCORE] = best.score
     return replace(best, row=row)
 
 
@@ -247,22 +259,22 @@ def _box_crop(box: Box, image_index: int, angle: float) -> _CropRequest:
 
 
 def _is_in_box(box: Box, row: NDArray[np.float64]) -> bool:
-    x, y = (row[:2] + row[2:4]) / 2
-    whole = np.array([*box, *[0.0] * 11])
+    x, y = box_centers(row)
+    whole = np.array([*box, *[0.0] * (COLUMN_COUNT - len(box))])
     return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3] and iou_and_ios(row, whole[None])[1][0] > 0.5)
 
 
 def _needs_refinement(candidates: Candidates, pose: HeadPose, confidence: float, allow_rotation: bool) -> NDArray[np.bool_]:
-    doubtful = (candidates.rows[:, 4] <= confidence) | ~candidates.is_exact
+    doubtful = (candidates.rows[:, SCORE] <= confidence) | ~candidates.is_exact
     if allow_rotation:
         rolled = np.abs((pose.roll - candidates.angle + 180) % 360 - 180)
-        uncertain = (pose.residual > CERTAIN_RESIDUAL) | (candidates.rows[:, 4] <= CERTAIN_SCORE)
+        uncertain = (pose.residual > CERTAIN_RESIDUAL) | (candidates.rows[:, SCORE] <= CERTAIN_SCORE)
         doubtful |= uncertain | (rolled > MAX_TILT)
     return np.asarray(doubtful)
 
 
 def _drop_unlikely(candidates: Candidates, confidence: float) -> Candidates:
-    score = candidates.rows[:, 4]
+    score = candidates.rows[:, SCORE]
     faint = np.flatnonzero(score <= confidence)
     dropped = faint[np.argsort(-score[faint], kind="stable")[MAX_FAINT:]]
     return candidates.select(np.setdiff1d(np.arange(len(candidates)), dropped))
@@ -274,10 +286,10 @@ def _accepted_rows(candidates: Candidates, uncertain: Sequence[_Uncertain | None
         if doubt is None:
             rows.append(row)
         elif doubt.best is not None:
-            least = confidence if row[4] > confidence else 1 - ACCEPT_MARGIN * (1 - confidence)
+            least = confidence if row[SCORE] > confidence else 1 - ACCEPT_MARGIN * (1 - confidence)
             if doubt.best.score > least:
                 rows.append(doubt.best.row)
-    return np.array(rows).reshape(-1, 15)
+    return np.array(rows).reshape(-1, COLUMN_COUNT)
 
 
 def _resolve_all(uncertain: Sequence[_Uncertain], detect_crops: DetectCropsFn, confidence: float) -> None:
@@ -302,7 +314,7 @@ def _detect_in_crops(
     passes = prefetch_one(detect_crops(wanted[start : start + BATCH_SIZE], min_size) for start in starts)
     for request, alignment, rows in zip(crops, alignments, chain.from_iterable(passes)):
         near = _near_center(rows, request.size) if accepts is None else np.ones(len(rows), bool)
-        pose = estimate_pose(rows[:, 5:])
+        pose = estimate_pose(rows[:, LANDMARKS])
         detections = [
             _Refined(
                 _to_image_coords(row, alignment.inverse, request.is_mirrored),
@@ -331,7 +343,7 @@ def prefetch_one(passes: Iterable[Pass]) -> Iterator[Pass]:
 
 def _near_center(rows: Detections, crop_size: int) -> NDArray[np.bool_]:
     """Return [N]: whether a row is the expected face and not its neighbor."""
-    off = np.abs((rows[:, :2] + rows[:, 2:4]) / 2 - (crop_size - 1) / 2).max(axis=1)
+    off = np.abs(box_centers(rows) - (crop_size - 1) / 2).max(axis=1)
     size = shorter_sides(rows)
     return np.asarray((off < FACE_SIZE / 2) & (size > REFINED_SIZES[0]) & (size < REFINED_SIZES[1]))
 
@@ -339,9 +351,9 @@ def _near_center(rows: Detections, crop_size: int) -> NDArray[np.bool_]:
 def _to_image_coords(row: NDArray[np.float64], inverse: NDArray[np.float64], is_mirrored: bool) -> NDArray[np.float64]:
     """Convert a crop's row to image pixels. The new box is the bounding box of the rotated ellipse in the old one."""
     linear, shift = inverse[:, :2], inverse[:, 2]
-    center = linear @ ((row[:2] + row[2:4]) / 2) + shift
-    half = np.hypot(*(linear * ((row[2:4] - row[:2]) / 2)).T)
-    points = row[5:].reshape(5, 2) @ linear.T + shift
+    center = linear @ box_centers(row) + shift
+    half = np.hypot(*(linear * ((row[BOTTOM_RIGHT] - row[TOP_LEFT]) / 2)).T)
+    points = row[LANDMARKS].reshape(5, 2) @ linear.T + shift
     if is_mirrored:
         points = points[MIRRORED_LANDMARKS]
-    return np.array([*(center - half), *(center + half), row[4], *points.ravel()])
+    return np.array([*(center - half), *(center + half), row[SCORE], *points.ravel()])

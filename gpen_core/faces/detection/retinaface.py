@@ -20,7 +20,16 @@ from ..face import Box, Face
 from .anchors import anchors
 from .image_source import ImageBatch, ImageSourceFactory, OpenCVImageSource
 from .multiscale import detect_faces
-from .pyramid import SCALE_RANGE, Detections, first_of_overlapping, pyramid_detectable_sizes
+from .pyramid import (
+    BOX,
+    COLUMN_COUNT,
+    LANDMARKS,
+    SCALE_RANGE,
+    SCORE,
+    Detections,
+    first_of_overlapping,
+    pyramid_detectable_sizes,
+)
 from .retinaface_network import RetinaFace
 
 ANCHOR_SIDES = ((16, 32), (64, 128), (256, 512))  # px, for each level
@@ -137,11 +146,11 @@ class Detector:
         points = _decode_landmarks(landmarks[image, anchor], matched_anchors)
         columns = (corners, scores[image, anchor, None], points, image[:, None].to(corners.dtype))
         rows = torch.cat(columns, dim=1).cpu()
-        counts = torch.bincount(rows[:, 15].long(), minlength=len(scores))
+        counts = torch.bincount(rows[:, COLUMN_COUNT].long(), minlength=len(scores))
         sides = torch.tensor(size, **CPU_FLOAT32)
-        rows[:, :4] *= sides.repeat(2)
-        rows[:, 5:15] *= sides.repeat(5)
-        for some in torch.split(rows[:, :15], counts.tolist()):
+        rows[:, BOX] *= sides.repeat(2)
+        rows[:, LANDMARKS] *= sides.repeat(5)
+        for some in torch.split(rows[:, :COLUMN_COUNT], counts.tolist()):
             yield _suppress_overlaps(some)
 
     def detectable_sizes(self, image: ImageData, detection_size: int) -> tuple[float, float]:
@@ -167,10 +176,10 @@ def _suppress_overlaps(rows: torch.Tensor) -> Detections:
     """Return the rows [n, 15] that do not overlap a better one with an IoU above 0.4. Runs on the CPU: rows are few, and
     a device would need a synchronization."""
     found = rows.numpy().astype(np.float64)
-    order = found[:, 4].argsort()[::-1]  # ties in the order that facexlib gives them
+    order = found[:, SCORE].argsort()[::-1]  # ties in the order that facexlib gives them
     return np.asarray(found[first_of_overlapping(found, order)])
 
 
 def _face(row: Detections) -> Face:
-    x0, y0, x1, y1 = (float(v) for v in row[:4])
-    return Face((x0, y0, x1, y1), float(row[4]), row[5:].reshape(5, 2))
+    x0, y0, x1, y1 = (float(v) for v in row[BOX])
+    return Face((x0, y0, x1, y1), float(row[SCORE]), row[LANDMARKS].reshape(5, 2))

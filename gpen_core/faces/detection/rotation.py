@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...images.image import FloatImage
-from .pyramid import Candidates
+from .pyramid import BOTTOM_RIGHT, BOX, LANDMARKS, TOP_LEFT, Candidates
 
 
 def rotate90(batch: FloatImage, quarters: int) -> FloatImage:
@@ -19,9 +19,10 @@ def rotate90(batch: FloatImage, quarters: int) -> FloatImage:
 def unrotate90(found: Candidates, quarters: int, width: int, height: int) -> Candidates:
     """Convert candidates of a rotated image to pixels of the original image of `width` x `height`. Exact."""
     rows = found.rows.copy()
-    corners = _unrotate_points(found.rows[:, :4].reshape(-1, 2, 2), quarters, width, height)
-    rows[:, :2], rows[:, 2:4] = corners.min(axis=1), corners.max(axis=1)
-    rows[:, 5:] = _unrotate_points(found.rows[:, 5:].reshape(-1, 5, 2), quarters, width, height).reshape(-1, 10)
+    corners = _unrotate_points(found.rows[:, BOX].reshape(-1, 2, 2), quarters, width, height)
+    rows[:, TOP_LEFT], rows[:, BOTTOM_RIGHT] = corners.min(axis=1), corners.max(axis=1)
+    points = _unrotate_points(found.rows[:, LANDMARKS].reshape(-1, 5, 2), quarters, width, height)
+    rows[:, LANDMARKS] = points.reshape(-1, 10)
     return replace(found, rows=rows, angle=found.angle + 90.0 * quarters)
 
 
