@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import first_line
-from ..weights.catalog import CATALOG
-from ..weights.folders import find_file, iter_weights
+from ..weights.folders import catalog_files
 from . import environment
 from .arguments import add_models_dir_argument
 from .report_text import bytes_text
@@ -72,13 +71,11 @@ def self_test_line() -> tuple[bool, str]:
 
 
 def _weights(folder: Path) -> Iterator[str]:
-    known = {}
-    for entry in CATALOG:
-        known[entry] = found = find_file(entry.name, [folder])
-        yield f"  {entry.name:22} {_describe_file(found) if found else 'not downloaded'} ({entry.purpose})"
-    for path in iter_weights([folder]):
-        if path not in known.values():
-            yield f"  {'other weights':22} {_describe_file(path)}"
+    files, others = catalog_files(folder)
+    for entry, path in files.items():
+        yield f"  {entry.name:22} {_describe_file(path) if path else 'not downloaded'} ({entry.purpose})"
+    for path in others:
+        yield f"  {'other weights':22} {_describe_file(path)}"
 
 
 def _describe_file(path: Path) -> str:

@@ -14,8 +14,8 @@ from ..files.path_checks import is_folder
 from ..files.size_text import memory_text
 from ..weights import digest
 from ..weights.architecture import detect_architecture
-from ..weights.catalog import CATALOG, find_entry, find_export
-from ..weights.folders import find_file, iter_weights
+from ..weights.catalog import find_entry, find_export
+from ..weights.folders import catalog_files
 from . import environment
 from .report_text import bytes_text
 
@@ -95,17 +95,15 @@ def _format_hardware() -> Iterator[str]:
 
 
 def _format_weights(folder: Path) -> Iterator[str]:
-    known = {}
-    for entry in CATALOG:
-        known[entry] = found = find_file(entry.name, [folder])
-        if found is not None:
-            yield f"  {entry.name:22} {_describe_file(found)}"
-    missing = [entry.name for entry in CATALOG if known[entry] is None]
+    files, others = catalog_files(folder)
+    for entry, path in files.items():
+        if path is not None:
+            yield f"  {entry.name:22} {_describe_file(path)}"
+    missing = [entry.name for entry, path in files.items() if path is None]
     if missing:
         yield f"  not downloaded: {', '.join(missing)}"
-    for path in iter_weights([folder]):
-        if path not in known.values():
-            yield f"  {'other file':22} {detect_architecture(path) or 'unknown architecture'}, {_describe_file(path)}"
+    for path in others:
+        yield f"  {'other file':22} {detect_architecture(path) or 'unknown architecture'}, {_describe_file(path)}"
     if is_folder(folder):
         yield f"  free disk space: {memory_text(shutil.disk_usage(folder).free)}"
 

@@ -137,6 +137,12 @@ def iter_weights(folders: Folders) -> Iterator[Path]:
         yield from (path for path in _list_files(folder) if _is_weights(path))
 
 
+def catalog_files(folders: Folders) -> tuple[dict[Entry, Path | None], list[Path]]:
+    """Return the file of each catalog entry, None if it is missing, and the other weights files."""
+    files = {entry: find_file(entry.name, folders) for entry in CATALOG}
+    return files, [path for path in iter_weights(folders) if path not in files.values()]
+
+
 def _is_weights(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or not os.path.isfile(path):
