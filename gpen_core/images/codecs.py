@@ -29,15 +29,12 @@ from .image import (
     to_pil,
 )
 from .image_warnings import collect_warnings, warn
-from .metadata import (
-    Metadata,
+from .metadata import Metadata, oversized_message, read_metadata, read_orientation
+from .metadata_writing import (
     drop_gray_profile,
     drop_oversized,
     insert_jpeg_segments,
     insert_png_color,
-    oversized_message,
-    read_metadata,
-    read_orientation,
     save_arguments,
     warn_about_losses,
 )

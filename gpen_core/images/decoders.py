@@ -14,7 +14,7 @@ from . import jpeg2000, memory_estimate
 from .formats import decoder_errors
 from .image import Pixels, pil_to_array
 from .image_warnings import warn
-from .metadata import strip_to_pixels
+from .png import strip_to_pixels
 
 
 def is_decoded_here(image: Image.Image) -> bool:

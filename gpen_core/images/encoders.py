@@ -11,7 +11,8 @@ from PIL import TiffImagePlugin
 
 from ..errors import OutputError
 from .image import ImageData, Pixels
-from .metadata import Metadata, insert_chunks, tiff_entries
+from .metadata import Metadata
+from .metadata_writing import insert_chunks, tiff_entries
 from .png import PNG_SIGNATURE, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, TiffType, write_directory
 

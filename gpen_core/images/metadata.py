@@ -1,4 +1,4 @@
-"""Image metadata: read from one file and written to the next.
+"""Image metadata, and reading it from a file. `metadata_writing` writes it to the next.
 
 The orientation is removed because it is applied to the pixels. A CMYK profile is dropped because the pixels become RGB.
 EXIF is copied byte for byte: Pillow would guess types again and replace non-ASCII text with "?".
@@ -7,27 +7,24 @@ EXIF is copied byte for byte: Pillow would guess types again and replace non-ASC
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from . import bmff
 from .image import ORIENTATION_TAG
 from .image_warnings import warn
-from .jpeg_segments import MARKER_LIMIT, copied_segments, jpeg_segment
+from .jpeg_segments import copied_segments
 from .photoshop import RESOURCES_TAG, without_thumbnail
-from .png import PNG_SIGNATURE, inflated_size, iter_chunks, png_chunk
+from .png import header_chunks, inflated_size, png_chunk
 from .tiff import INTEGER_FORMATS, TiffField, TiffType, parse_tiff_header, read_directory, write_directory
 from .xmp_trailing_data import without_trailing_data
 
 EXIF_HEADER = b"Exif\x00\x00"
 XMP_TAG, ICC_TAG, RESOLUTION_TAGS = 700, 34675, (282, 283)
-RESOLUTION_UNIT_TAG, INCH = 296, 2
 C2PA_TAG = 0xCD41  # C2PA 2.1, A.3.4: its signature covers the old pixels
 LAYERS_TAG = 37724  # ImageSourceData: Photoshop opens these layers instead of the pixels
 # TIFF 6.0: tags that describe pixel storage, and tags that must not be copied unchanged.
@@ -45,21 +42,8 @@ RAW_PROFILES = {"Raw profile type exif": b"", "Raw profile type APP1": b"", "Raw
 # ITU-T H.273: sRGB, codes displayed like sRGB, and unspecified.
 SRGB_PRIMARIES, SRGB_TRANSFERS = (1, 2), (1, 2, 6, 13)
 PNG_COLOR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-MAX_FIELD_BYTES = {  # bytes that readers and Pillow accept: an ICC profile has at most 255 markers (ICC.1:2010, B.4)
-    "JPEG": {"exif": MARKER_LIMIT, "xmp": MARKER_LIMIT - len(XMP_HEADER), "comment": MARKER_LIMIT, "icc": 255 * 65519},
-    "PNG": {"icc": 1 << 20, "xmp": 64 << 20},  # `MAX_TEXT_CHUNK` and `MAX_TEXT_MEMORY` of its PngImagePlugin
-}
+MAX_PNG_PROFILE_BYTES = 1 << 20  # `MAX_TEXT_CHUNK` of Pillow's PngImagePlugin
 TOO_LONG_ERROR = re.compile("MAX_TEXT|decompressed data too large", re.IGNORECASE)  # newer and older Pillow
-FIELD_NAMES = {"exif": "EXIF block", "xmp": "XMP packet", "comment": "JPEG comment", "icc": "color profile"}
-MAX_NAMED = 10  # PNG text keys in a message
-UNKNOWN_DPI = (72.0, 72.0)  # written by Pillow and many others if the resolution is unknown
-SUPPORTED_FIELDS = {
-    "PNG": ("exif", "icc", "xmp", "dpi", "text", "png_color"),
-    "JPEG": ("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments"),
-    "WEBP": ("exif", "icc", "xmp"),
-    "TIFF": ("exif", "icc", "xmp", "dpi"),
-    "BMP": ("dpi",),
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +104,7 @@ def _comment(image: Image.Image) -> bytes | None:
 def _png_color(image: Image.Image, source: bytes) -> bytes:
     """Return PNG color chunks, also for a HEIC or AVIF without profile whose colors are not sRGB, such as HDR."""
     if image.format not in ("AVIF", "HEIF"):
-        return b"".join(chunk for kind, chunk in png_chunks(source) if kind in PNG_COLOR_CHUNKS)
+        return b"".join(chunk for kind, chunk in header_chunks(source) if kind in PNG_COLOR_CHUNKS)
     codes = None if image.info.get("icc_profile") else bmff.color_codes(source)
     if codes is None or (codes[0] in SRGB_PRIMARIES and codes[1] in SRGB_TRANSFERS):
         return b""
@@ -150,51 +134,17 @@ def _has_profile(image: Image.Image, source: bytes) -> bool:
     """Return whether the file has a profile that Pillow did not read."""
     segments = getattr(image, "applist", [])
     in_jpeg = any(name == "APP2" and data.startswith(b"ICC_PROFILE\x00") for name, data in segments)
-    return in_jpeg or any(kind == b"iCCP" for kind, _ in png_chunks(source))
-
-
-def drop_gray_profile(metadata: Metadata, channels: int) -> Metadata:
-    """Remove a gray profile if the file will have three color channels."""
-    if channels == 3 and metadata.icc and metadata.icc[16:20] == b"GRAY":
-        warn("The image is saved as RGB; its gray profile is dropped.")
-        return replace(metadata, icc=None)
-    return metadata
-
-
-def drop_oversized(metadata: Metadata, format_name: str) -> Metadata:
-    """Remove fields, with a warning, that are too long for the format."""
-    without: dict[str, Any] = {}
-    for field, longest in MAX_FIELD_BYTES.get(format_name, {}).items():
-        length = len(getattr(metadata, field) or b"")
-        if length > longest:
-            name = FIELD_NAMES[field]
-            warn(f"The {name} ({length} bytes) does not fit into a {format_name}; left out.")
-            without[field] = None
-    metadata = replace(metadata, **without)
-    return _drop_oversized_text(metadata) if format_name == "PNG" else metadata
+    return in_jpeg or any(kind == b"iCCP" for kind, _ in header_chunks(source))
 
 
 def oversized_message(source: bytes, error: Exception) -> str | None:
     """Return the message for a PNG that Pillow refused because of long metadata, else None."""
     if not TOO_LONG_ERROR.search(str(error)):
         return None
-    profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in png_chunks(source) if kind == b"iCCP")
-    is_profile = any(inflated_size(one, MAX_FIELD_BYTES["PNG"]["icc"]) > MAX_FIELD_BYTES["PNG"]["icc"] for one in profiles)
+    profiles = (chunk[8:-4].partition(b"\0")[2][1:] for kind, chunk in header_chunks(source) if kind == b"iCCP")
+    is_profile = any(inflated_size(one, MAX_PNG_PROFILE_BYTES) > MAX_PNG_PROFILE_BYTES for one in profiles)
     problem = "color profile of the PNG is larger than 1 MiB" if is_profile else "text in the PNG is too long"
     return f"the {problem} ({error}). Remove it, for example with exiftool, and try again."
-
-
-def _drop_oversized_text(metadata: Metadata) -> Metadata:
-    kept: list[tuple[str, Any]] = []
-    lost: list[tuple[str, Any]] = []
-    left = MAX_FIELD_BYTES["PNG"]["xmp"] - len(metadata.xmp or b"")
-    for key, value in metadata.text:
-        fits = len(value) <= left
-        (kept if fits else lost).append((key, value))
-        left -= len(value) if fits else 0
-    if lost:
-        warn(f"PNG text ({_format_names(lost)}) is too long for a PNG; left out.")
-    return replace(metadata, text=tuple(kept))
 
 
 def trailing_data_in_xmp(image: Image.Image) -> tuple[str, ...]:
@@ -274,121 +224,3 @@ def _tiff_exif(source: bytes) -> bytes | None:
             entries[RESOURCES_TAG] = TiffField(TiffType.UNDEFINED, len(kept), kept)
     start = b"II*\x00\x08\x00\x00\x00" if header.order == "<" else b"MM\x00*\x00\x00\x00\x08"
     return start + write_directory(entries, header.order, 8) if entries else None
-
-
-def tiff_entries(metadata: Metadata) -> tuple[str, dict[int, TiffField]]:
-    """Return the byte order and all tags of a TIFF with this metadata, except the storage tags."""
-    tiff = (metadata.exif or b"")[len(EXIF_HEADER) :]
-    header = parse_tiff_header(tiff)
-    order, entries = ("<", {}) if header is None else (header.order, read_directory(tiff, header, header.first))
-    entries = {tag: entry for tag, entry in entries.items() if tag not in STORAGE_TAGS}
-    if metadata.xmp:
-        entries[XMP_TAG] = TiffField(TiffType.BYTE, len(metadata.xmp), metadata.xmp)
-    if metadata.icc:
-        entries[ICC_TAG] = TiffField(TiffType.UNDEFINED, len(metadata.icc), metadata.icc)
-    if metadata.dpi:
-        for tag, value in zip(RESOLUTION_TAGS, metadata.dpi):
-            entries[tag] = TiffField(TiffType.RATIONAL, 1, struct.pack(order + "LL", round(value * 10000), 10000))
-        entries[RESOLUTION_UNIT_TAG] = TiffField(TiffType.SHORT, 1, struct.pack(order + "H", INCH))
-    return order, entries
-
-
-def _format_names(text: Sequence[tuple[str, Any]]) -> str:
-    more = len(text) - MAX_NAMED
-    return ", ".join(key for key, _ in text[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def warn_about_losses(metadata: Metadata, format_name: str) -> None:
-    """Warn about the metadata that the format cannot hold."""
-    names = {
-        "exif": "EXIF",
-        "icc": "a color profile",
-        "xmp": "XMP",
-        "dpi": "a resolution",
-        "comment": "a comment",
-        "text": f"PNG text ({_format_names(metadata.text)})",
-        "png_color": "PNG color chunks",
-        "jpeg_segments": "JPEG segments (IPTC, extended XMP)",
-    }
-    lost = [name for field, name in names.items() if field not in SUPPORTED_FIELDS[format_name] and getattr(metadata, field)]
-    if metadata.dpi == UNKNOWN_DPI:
-        lost = [name for name in lost if name != names["dpi"]]
-    if b"sRGB" in metadata.png_color and b"cICP" not in metadata.png_color:  # sRGB is assumed for any file
-        lost = [name for name in lost if name != names["png_color"]]
-    if lost:
-        warn(f"{format_name} cannot store {', '.join(lost)}; left out.")
-
-
-def save_arguments(metadata: Metadata, format_name: str) -> dict[str, Any]:
-    """Return arguments for Pillow's `Image.save` with the metadata that the format can hold. TIFF: see `tiff_entries`."""
-    out: dict[str, Any] = {"icc_profile": metadata.icc, "exif": metadata.exif, "dpi": metadata.dpi}
-    if format_name == "PNG":
-        out["pnginfo"] = _png_text(metadata)
-    elif format_name == "JPEG":
-        del out["exif"]  # see `insert_jpeg_segments`
-    elif format_name == "WEBP":
-        exif = metadata.exif.removeprefix(EXIF_HEADER) if metadata.exif else None
-        out = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
-    elif format_name == "BMP":
-        out = {"dpi": metadata.dpi}
-    return {key: value for key, value in out.items() if value}
-
-
-def _png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in metadata.text:
-        if isinstance(value, PngImagePlugin.iTXt):
-            chunks.add_itxt(key, value, str(value.lang or ""), str(value.tkey or ""))
-        else:
-            chunks.add_text(key, value)
-    if metadata.xmp:
-        chunks.add_itxt(PNG_XMP, metadata.xmp.decode("utf-8", "replace"))
-    return chunks
-
-
-def insert_jpeg_segments(jpeg: bytes, metadata: Metadata) -> bytes:
-    """Insert EXIF, XMP, IPTC and comment after the first (JFIF) segment. Pillow before 10 truncates long ones."""
-    segments = b""
-    for header, payload in ((b"", metadata.exif), (XMP_HEADER, metadata.xmp)):
-        if payload:
-            segments += jpeg_segment("APP1", header + payload)
-    segments += metadata.jpeg_segments
-    if metadata.comment:
-        segments += jpeg_segment("COM", metadata.comment)
-    at = 4 + int.from_bytes(jpeg[4:6], "big")
-    return jpeg[:at] + segments + jpeg[at:]
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (type, whole chunk) of a PNG up to its pixels; nothing for other data."""
-    spans = iter_chunks(data) if data.startswith(PNG_SIGNATURE) else ()
-    for kind, start, end in spans:
-        if kind == b"IDAT":
-            return
-        yield kind, data[start:end]
-
-
-def strip_to_pixels(png: bytes, size: tuple[int, int]) -> bytes:
-    """Return a PNG of this (width, height) with only the complete pixel chunks of `png`. Others are risky: OpenCV 5
-    allocates as many gigabytes as any chunk claims, and decoders differ on which of two headers counts."""
-    header = png_chunk(b"IHDR", struct.pack(">LL", *size) + png[24:29])
-    spans = ((start, end) for kind, start, end in iter_chunks(png) if kind in (b"tRNS", b"IDAT") and end <= len(png))
-    return b"".join((PNG_SIGNATURE, header, *(png[start:end] for start, end in spans), png_chunk(b"IEND", b"")))
-
-
-def insert_chunks(png: bytes, metadata: Metadata) -> bytes:
-    """Insert metadata into a PNG written without any (by OpenCV). Pillow encodes the chunks in a 1x1 image."""
-    carrier = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(carrier, "PNG", **save_arguments(metadata, "PNG"))
-    chunks = b"".join(chunk for kind, chunk in png_chunks(carrier.getvalue()) if kind != b"IHDR")
-    return _insert_after_header(png, metadata.png_color + chunks)
-
-
-def insert_png_color(png: bytes, metadata: Metadata) -> bytes:
-    """Insert gamma, primaries and rendering intent, which Pillow does not write."""
-    return _insert_after_header(png, metadata.png_color)
-
-
-def _insert_after_header(png: bytes, chunks: bytes) -> bytes:
-    at = len(PNG_SIGNATURE) + 12 + 13  # IHDR is 13 bytes long and always first
-    return png[:at] + chunks + png[at:]

@@ -70,7 +70,7 @@ def test_formats_without_such_limits_keep_all(format_name, caplog):
 
 def test_png_text_is_kept_as_far_as_readers_read_it(monkeypatch, caplog):
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 3000)
-    monkeypatch.setattr("gpen_core.images.metadata.MAX_FIELD_BYTES", {"PNG": {"icc": MIB, "xmp": 3000}})
+    monkeypatch.setattr("gpen_core.images.metadata_writing.MAX_FIELD_BYTES", {"PNG": {"icc": MIB, "xmp": 3000}})
     texts = tuple((name, letter * length) for name, letter, length in (("a", "x", 1500), ("b", "y", 1501), ("c", "z", 900)))
     kept = written(Metadata(text=texts, xmp=b"x" * 600), "PNG")
     assert [key for key, _ in kept.text] == ["a", "c"]

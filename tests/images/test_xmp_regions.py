@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from gpen_core.images import codecs
-from gpen_core.images.metadata import Metadata, insert_jpeg_segments
+from gpen_core.images.metadata import Metadata
+from gpen_core.images.metadata_writing import insert_jpeg_segments
 from gpen_core.pipeline.source_file import load_encoded
 
 ATTRIBUTES = (
