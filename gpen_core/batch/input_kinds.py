@@ -22,7 +22,7 @@ class InputKind:
     is_input_folder: Callable[[Path], bool] = lambda folder: False
     """Whether a folder without such files is one input itself."""
     expected: str = ""
-    """What an empty folder lacks, if that is not only `noun`."""
+    """The inputs that a message about an empty folder names. Empty: `noun`."""
 
     @property
     def readable_suffixes(self) -> tuple[str, ...]:

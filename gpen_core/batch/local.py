@@ -48,7 +48,7 @@ def process_all(
     progress: Progress | None = None,
     max_memory: int | None = None,
 ) -> list[ImageOutcome]:
-    """The same as `process`, but returns all outcomes."""
+    """Do the same as `process`, and return all outcomes."""
     outcomes: list[ImageOutcome] = []
 
     def record(outcome: ImageOutcome) -> None:

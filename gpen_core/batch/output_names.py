@@ -89,7 +89,7 @@ def output_naming(spec: OutputSpec, count: int) -> Callable[[str], str]:
     OUT is a folder or, for one image, a file. Raises `OptionsError`."""
     out = spec.out
     if out is None:
-        return str  # in place: never called
+        return str  # never called, because results replace their inputs
     suffix = out.suffix.lower()
     named = (*INPUT_SUFFIXES, *UNREAD_SUFFIXES)
     if isinstance(out, Url):

@@ -22,7 +22,7 @@ from .sources import InputItem, Sources
 
 FRAMES = "png"
 """The format of results that are folders of images."""
-FALLBACK_SUFFIX = ".mp4"  # of a result that will fail, because its video cannot be read
+FALLBACK_SUFFIX = ".mp4"  # for the result of a video that cannot be read and will fail
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from .people_page import PersonEntry
 
 NAME = "people"
-"""Of the page, its JSON file and its folder."""
-MAX_NAMES = 4  # of images of a person in one line
+"""The name of the page, of its JSON file and of its folder."""
+MAX_NAMES = 4  # images of a person that are named in one line
 
 
 def as_sentence(note: str) -> str:
-    """Return a note, which follows a file's name on the terminal, as it stands by itself on the page."""
+    """Return a note with a capital letter. On the terminal it follows the name of a file, on the page it is a sentence."""
     return note[:1].upper() + note[1:]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("min_duration", "join_people", "start", "end", "ranges", "interlaced")
 """The options of videos that `gpen detect` has."""
-MAX_TIMES = 4  # of a person in one line
+MAX_TIMES = 4  # appearances of a person that are printed in one line
 
 
 def is_video(text: str) -> bool:

@@ -65,7 +65,7 @@ def _home_dirs() -> tuple[str, ...]:
 
 
 def _name_in_home(folder: Path) -> str:
-    """Return the whole path of a folder in the home folder. Of others, say only where they are not."""
+    """Return the path of a folder that is in the home folder. The path of another folder is not revealed."""
     path = str(folder.absolute())
     return "not in the home folder" if redact_home_dirs(path, _home_dirs()) == path else path
 

@@ -55,8 +55,8 @@ def open_store(args: argparse.Namespace, **downloads: Any) -> Store:
 def without_garbage_collection() -> Iterator[None]:
     """Import torch in this block, and keep the garbage collector from looking through what it made.
 
-    torch makes so many objects that searching them, again and again and once more when the process ends, takes a tenth of
-    the time of one photo. Where torch is there already, in a host or a worker, nothing changes."""
+    torch makes so many objects that the collector needs a tenth of the time of one photo to search them repeatedly. If torch
+    is already imported, as in a host or a worker, nothing changes."""
     if "torch" in sys.modules or not gc.isenabled():
         yield
         return

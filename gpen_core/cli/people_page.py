@@ -22,7 +22,7 @@ from ..pipeline.people import DetectFaces
 from ..pipeline.photo_people import choose_references
 from ..progress import Progress, ProgressEvent, no_progress
 
-MAX_PLACES = 8  # of a person that are always shown; the others unfold
+MAX_PLACES = 8  # places of a person that are always visible; the others unfold
 FACE_FILE = "gpen-face-{}.jpg"
 FACE_FILES = re.compile(r"gpen-face-\d+\.jpg")
 STYLE = """
@@ -69,7 +69,7 @@ class PeoplePage:
 
     folder: Path
     name: str
-    """Of the files: NAME.html, NAME.json and the folder NAME."""
+    """The files are NAME.html, NAME.json and the folder NAME."""
     title: str
     people: Sequence[PersonEntry]
     commands: Sequence[tuple[str, str]] = ()
@@ -87,7 +87,7 @@ class PeoplePage:
         """Write the files, and return notes about them. Raises `OutputError`.
 
         Faces of an earlier page with this name are deleted. `detect` finds the faces in thumbnails: one that shows no face,
-        or two, is no reference. If a person has no other one, it is written beside the folders."""
+        or two, is no reference. If a person has no other thumbnail, it is written into the folder NAME itself."""
         top = self.folder / self.name
         try:
             others = _delete_faces(top)

@@ -20,7 +20,7 @@ STATUS_WORDS = {
     "skipped": "skipped (their outputs exist)",
     "failed": "failed",
 }
-"""By `ImageOutcome.status`."""
+"""What a summary says for each `ImageOutcome.status`."""
 MAX_FACE_LINES = 10
 
 

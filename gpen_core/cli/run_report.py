@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def report_names(args: argparse.Namespace, options: RestoreOptions) -> dict[str, Any]:
-    """Return what a report says about a run besides its options: the requested networks, and the digests of the reference
-    photos, so that a run that resumes it notices other photos."""
+    """Return the requested networks and the digests of the reference photos. A run that resumes this one compares them."""
     names: dict[str, Any] = {"model": args.model, "detector": args.detector}
     if face_references(options.faces):
         from ..pipeline.people import references_digest

@@ -61,7 +61,7 @@ class _Run:
         self.restorer: FaceRestorer | None = None
         self.names = report_names(args, options)
         self.frame_counts: dict[VideoJob, int | None] = {}
-        """About the number of frames of each video that was checked."""
+        """The approximate number of frames of each checked video."""
 
     def check(self, job: VideoJob) -> None:
         """Raise the errors that can be found before anything is downloaded or loaded."""

@@ -38,7 +38,7 @@ def cluster_photos(
     threshold: float,
     max_alike: int = MAX_ALIKE,
 ) -> tuple[list[int], int]:
-    """The same for the faces of photos: two faces with the same number in `photos` are two people.
+    """Group the faces of photos like `cluster_faces`. Two faces with the same number in `photos` are two people.
 
     If more than `max_alike` faces are alike, those with the smallest weights among them stay alone. The number of these is
     returned, too."""

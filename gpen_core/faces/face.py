@@ -38,7 +38,7 @@ class Face:
     similarity: float | None = None
     """Similarity to the most similar person to restore (`like:`), before the restoration; None without one."""
     similarity_restored: float | None = None
-    """The same after the restoration; None if it was not measured."""
+    """`similarity` after the restoration; None if it was not measured."""
 
     def __repr__(self) -> str:
         box = ",".join(f"{v:.0f}" for v in self.box)

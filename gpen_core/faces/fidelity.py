@@ -64,7 +64,7 @@ class Reliability:
     cutoff: float
     """The frequency at which half of the network's error is corrected. Above it, noise outweighs the error."""
     color_cutoff: float
-    """The same for color without luminance."""
+    """`cutoff` for color without luminance."""
 
 
 def keep_input(amount: float, image: ImageData, alignment: Alignment, crop: FloatImage, restored: FloatImage) -> FloatImage:

@@ -21,7 +21,7 @@ Embedding = NDArray[np.float32]
 """[D], of length 1."""
 
 TRIAL_SHARES = (1.0, 0.75, 0.5, 0.25)
-"""Of the requested strength."""
+"""The shares of the requested strength that are tried, in this order."""
 MIN_TRUSTED_SIZE = 24.0  # px, shorter side of a face; see docs/identity-benchmarks.md
 MAX_TRUSTED_BLUR = 0.75  # of `blur_effect`
 BLUR_SIZE, BLUR_LENGTH = 80, 7  # px

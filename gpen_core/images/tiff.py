@@ -13,7 +13,7 @@ from typing import NamedTuple
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_IFDS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,)}  # 0: the first directory
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-"""By type, see `TiffType`."""
+"""Bytes of one value of each type, see `TiffType`."""
 MAX_ENTRIES = 0xFFFF
 
 

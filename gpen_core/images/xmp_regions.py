@@ -24,7 +24,7 @@ NUMBER = rb"""((?:%s):%s(?:\s{0,9}=\s{0,9}["']|>)\s{0,9})([0-9]{0,9}\.?[0-9]{1,2
 def turn_regions(xmp: bytes, orientation: int, size: tuple[int, int]) -> bytes:
     """Return the packet for pixels to which an EXIF orientation was applied. `size`: their width and height after it.
 
-    Regions that already are for the upright pixels, as the size beside them says, stay."""
+    Regions whose own size shows that they are already for the upright pixels do not change."""
     areas, dimensions = _alternatives(xmp, AREA), _alternatives(xmp, DIMENSIONS)
     if orientation == 1 or not areas:
         return xmp

@@ -32,7 +32,7 @@ from .upscale import LANCZOS, Upscaler
 MAX_PROVIDER_ERROR = 1e-2
 """Root mean square difference of a provider's output from the CPU's, in standard deviations. TF32 gives about 1e-3."""
 MAX_HALF_PROVIDER_ERROR = 0.1
-"""The same in half precision."""
+"""`MAX_PROVIDER_ERROR` in half precision."""
 
 log = logging.getLogger(__name__)
 

@@ -81,7 +81,7 @@ def providers_for(device: torch.device, requested: str | None = None, dtype: tor
 
 
 def provider_dtype(provider: str, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """Return the precision in which a provider computes a file in float32, if `dtype` is asked for.
+    """Return the precision in which a provider computes a float32 file if `dtype` is requested.
 
     OpenVINO converts the network to bfloat16 on the CPU, and to float16 on GPUs. All others compute as the file does."""
     is_known = provider == OPENVINO_PROVIDER and dtype in OPENVINO_TYPES[_openvino_device(device)]

@@ -48,7 +48,7 @@ class PhotoPerson:
     number: int
     """From 0. The people in the most photos come first."""
     faces: tuple[PhotoFace, ...]
-    """In the order of the photos."""
+    """The faces in the order of the photos."""
 
     @property
     def best_faces(self) -> list[PhotoFace]:

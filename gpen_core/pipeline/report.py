@@ -113,7 +113,7 @@ class OutcomeCounts:
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
-        """By `ImageOutcome.status`."""
+        """Inputs by `ImageOutcome.status`."""
         self.errors: Counter[type[BaseException]] = Counter()
         """Failed inputs by the type of the error."""
 

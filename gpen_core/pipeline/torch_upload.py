@@ -1,4 +1,4 @@
-"""Uploads that run beside the work of other threads: from pinned memory, on a stream of their own.
+"""Uploads that run in parallel with other threads, from pinned memory and on a stream of their own.
 
 They are off unless the environment variable `GPEN_ASYNC_UPLOADS` is 1, because their speed was not measured yet. Only CUDA
 and ROCm have pinned memory and streams here. On other devices the same calls upload in order."""

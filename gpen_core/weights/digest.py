@@ -52,10 +52,10 @@ class DigestRecord:
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """The file that a network's weights came from. Of a conversion, the file that was converted."""
+    """The file that a network's weights came from. If they were converted, it is the original file."""
 
     file: str
-    """Its name."""
+    """The name of the file."""
     sha256: str
 
     @classmethod

@@ -14,7 +14,7 @@ from .onnx_proof import run_runtime, sample_image
 from .unpickler import UnsafeCheckpoint
 
 MAX_DEVIATION = 0.01
-"""Of the number of weights from that of the layout. GFPGAN has 20 % more, RestoreFormer 2 %."""
+"""How far a file's number of weights may be from the layout's, as a fraction. GFPGAN has 20 % more, RestoreFormer 2 %."""
 MULTIPLIERS = (1, 2)
 KERNEL_RANK = 4
 TORCH_TYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -86,7 +86,7 @@ class OnnxNode:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     integers: dict[str, int] = field(default_factory=dict)
-    """Its integer attributes."""
+    """The integer attributes by name."""
     value: OnnxTensor | None = None
     """The value of a Constant."""
 
@@ -97,7 +97,7 @@ class OnnxGraph:
 
     nodes: list[OnnxNode] = field(default_factory=list)
     tensors: dict[str, OnnxTensor] = field(default_factory=dict)
-    """By the names under which operators read them, including the values of Constant operators."""
+    """The tensors by the names under which operators read them, including the values of Constant operators."""
     inputs: dict[str, Shape] = field(default_factory=dict)
     """Shapes by name, with -1 for a free dimension, without the file's own tensors."""
     outputs: dict[str, Shape] = field(default_factory=dict)

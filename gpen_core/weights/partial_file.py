@@ -27,7 +27,7 @@ class PartialFile:
     def __init__(self, path: Path, unlocked: Path | None) -> None:
         self.path = path
         self.unlocked = unlocked
-        """Its path while no process owns it; None if the file cannot be resumed."""
+        """The path of the file while no process owns it; None if the download cannot be resumed."""
 
     @property
     def size(self) -> int:
