@@ -100,18 +100,31 @@ class OpenCVCompositor:
         with self._timer.stage("blend"):
             restored = keep_input(options.fidelity, session.image, task.alignment, crop, restored)
             restored = match_color(options, crop, restored, mask)
-            strength = options.strength
             if self._embedder is not None and options.min_identity > 0:
-                points = task.landmarks
-                trial = strength_for_identity(self._embedder, crop, restored, mask, points, strength, options.min_identity)
-                if trial is None or trial.strength is None:
-                    session.skip(task.number, identity_skip_reason(trial, options.min_identity))
-                    return restored
-                if trial.strength < strength:
-                    note = "; ".join(filter(None, (note, f"strength lowered to {trial.lowered_text}")))
-                strength = trial.strength
-            session.paste(task.number, restored, mask, task.target, note, strength)
+                self._paste_keeping_identity(self._embedder, task, crop, restored, mask, note)
+            else:
+                session.paste(task.number, restored, mask, task.target, note, options.strength)
         return restored
+
+    def _paste_keeping_identity(
+        self,
+        embedder: FaceEmbedder,
+        task: FaceTask,
+        crop: FloatImage,
+        restored: FloatImage,
+        mask: FloatImage | None,
+        note: str | None,
+    ) -> None:
+        """Paste with the highest strength that keeps the identity, or skip the face if none does."""
+        session, options = task.session, task.session.options
+        minimum = options.min_identity
+        trial = strength_for_identity(embedder, crop, restored, mask, task.landmarks, options.strength, minimum)
+        if trial is None or trial.strength is None:
+            session.skip(task.number, identity_skip_reason(trial, minimum))
+            return
+        if trial.strength < options.strength:
+            note = "; ".join(filter(None, (note, f"strength lowered to {trial.lowered_text}")))
+        session.paste(task.number, restored, mask, task.target, note, trial.strength)
 
     def flush(self, task: FaceTask) -> None:
         """Do nothing: `paste` has already changed the image."""

@@ -78,23 +78,10 @@ class RestoreSession:
         if self.is_aligned:
             detections = [square_face(self.image, options.template)]
         faces = self._skip_unchanged(flag_implausible(sort_faces(detections, options.order)))
-        if self.boxes is not None:
-            self.notes += [
-                f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)}){_box_problem(box)}"
-                for n, box in enumerate(self.boxes)
-                if not any(matches_box(face.box, box) for face in faces)
-            ]
-            faces = skip_outside_boxes(faces, self.boxes)
+        faces = self._skip_outside_boxes(faces)
         self.notes += missing_numbers(options.faces, len(faces))
         faces = [self._skip_outside_region(face) for face in faces]
-        matches: list[PersonMatch | None] = []
-        if self.people is not None:
-            matches = self.people.match(self.image, faces)
-            self.notes += person_notes(matches)
-            faces = [
-                face if match is None else replace(face, similarity=match.wanted_similarity)
-                for face, match in zip(faces, matches)
-            ]
+        faces, matches = self._match_people(faces)
         faces = select_faces(faces, self.image.size, options, matches)
         if options.strength == 0:
             faces = [replace(face, reason=face.reason or ZERO_STRENGTH) for face in faces]
@@ -180,6 +167,30 @@ class RestoreSession:
             return faces
         changes = swap_detection.face_differences(self.before_swap, self.image, faces)
         return [_with_change(face, change) for face, change in zip(faces, changes)]
+
+    def _skip_outside_boxes(self, faces: list[Face]) -> list[Face]:
+        """Skip the faces outside all boxes, and note the boxes without a face."""
+        if self.boxes is None:
+            return faces
+        self.notes += [
+            f"no face was found in box {n} ({', '.join(f'{v:g}' for v in box)}){_box_problem(box)}"
+            for n, box in enumerate(self.boxes)
+            if not any(matches_box(face.box, box) for face in faces)
+        ]
+        return skip_outside_boxes(faces, self.boxes)
+
+    def _match_people(self, faces: list[Face]) -> tuple[list[Face], list[PersonMatch | None]]:
+        """Return the faces with their similarity to the people of the options, and which person each is. Without people,
+        there are no matches."""
+        if self.people is None:
+            return faces, []
+        matches = self.people.match(self.image, faces)
+        self.notes += person_notes(matches)
+        with_similarity = [
+            face if match is None else replace(face, similarity=match.wanted_similarity)
+            for face, match in zip(faces, matches)
+        ]
+        return with_similarity, matches
 
     def _skip_outside_region(self, face: Face) -> Face:
         region_mask = self.canvas.region_mask
