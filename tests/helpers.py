@@ -16,7 +16,7 @@ from facexlib.parsing.parsenet import ParseNet
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
-from gpen_core.faces.align import fit_similarity, invert_affine, landmark_template
+from gpen_core.faces.align import fit_similarity, landmark_template
 from gpen_core.faces.detection.pyramid import SCALE_RANGE, pyramid_detectable_sizes
 from gpen_core.faces.face import Face
 from gpen_core.faces.head_pose import MEAN_HEAD
@@ -99,7 +99,7 @@ class FakeDetector:
         return [[face for face in self.faces if face.score > options.confidence] for _ in images]
 
     def detectable_sizes(self, image, detection_size):
-        return pyramid_detectable_sizes(image.size, detection_size, SCALE_RANGE["retinaface_mobile0.25"])
+        return pyramid_detectable_sizes(image.size, detection_size, SCALE_RANGE)
 
 
 class FakeMps(TorchFunctionMode):
@@ -174,10 +174,6 @@ def crop_scale(face, size):
     """Crop pixels per image pixel."""
     matrix = fit_similarity(face.landmarks, landmark_template(size))
     return math.hypot(matrix[0, 0], matrix[1, 0])
-
-
-def crop_inverse(face, size):
-    return invert_affine(fit_similarity(face.landmarks, landmark_template(size)))
 
 
 def texture(height, width, seed=3, sigma=0.0):

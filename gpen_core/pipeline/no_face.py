@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..faces.detection.pyramid import SCALE_RANGE
 
 NO_FACE = "no face found"
-MIN_SIZE = min(one.min_size for one in SCALE_RANGE.values())
+MIN_SIZE = SCALE_RANGE.min_size
 
 
 def no_face_advice(smallest: float, largest: float) -> str:

@@ -41,15 +41,18 @@ class ScaleRange:
     """Outside this range a face is left to the next level, if there is one."""
     max_size: float
     """About the largest face that it finds."""
-    is_measured: bool
 
 
 # Measured for mobile0.25 (docs/detection-benchmarks.md). R50 has the same priors (16 to 512 px) and was trained on larger
-# crops (840 px instead of 640), so the same ranges should hold; not measured, its weights were unavailable.
-SCALE_RANGE = {
-    "retinaface_mobile0.25": ScaleRange(16, (60, 180), (75, 150), 256, (36, 300), 430, is_measured=True),
-    "retinaface_resnet50": ScaleRange(16, (60, 180), (75, 150), 256, (36, 300), 430, is_measured=False),
-}
+# crops (840 px instead of 640), so the same range should hold; not measured, its weights were unavailable.
+SCALE_RANGE = ScaleRange(
+    min_size=16,
+    reliable=(60, 180),
+    accurate=(75, 150),
+    max_reliable=256,
+    accepted=(36, 300),
+    max_size=430,
+)
 
 
 @dataclass(frozen=True, eq=False)

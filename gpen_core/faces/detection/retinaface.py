@@ -48,7 +48,7 @@ class Detector:
         self.network = network
         self.name = name
         self.dtype = dtype
-        self.scale_range = SCALE_RANGE[name]
+        self.scale_range = SCALE_RANGE
 
     @property
     def device(self) -> torch.device:

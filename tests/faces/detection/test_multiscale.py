@@ -354,7 +354,7 @@ def searched(answers, shape=(250, 250), boxes=None, **options):
     picture = to_image_data(np.full((*shape, 3), 110, np.uint8))
     see, asked = told(answers)
     options = RestoreOptions(**options)
-    (rows,) = detect_faces(see, SCALE_RANGE["retinaface_mobile0.25"], [picture], options, [boxes])
+    (rows,) = detect_faces(see, SCALE_RANGE, [picture], options, [boxes])
     return rows, asked
 
 
@@ -377,7 +377,7 @@ def test_a_pass_is_started_before_the_answer_of_the_one_before_is_read():
 
     picture = to_image_data(np.full((675, 900, 3), 110, np.uint8))
     options = RestoreOptions(angles="upright", detection_size=900)
-    assert len(detect_faces(see, SCALE_RANGE["retinaface_mobile0.25"], [picture], options, [None])[0]) == 0
+    assert len(detect_faces(see, SCALE_RANGE, [picture], options, [None])[0]) == 0
     assert told == ["start 900", "start 300", "read 900", "start 100", "read 300", "read 100"]
 
 

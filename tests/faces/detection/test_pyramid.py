@@ -17,8 +17,6 @@ from gpen_core.faces.detection.pyramid import (
 )
 from gpen_core.faces.detection.rotation import rotate90, unrotate90
 
-REACH_MOBILE = SCALE_RANGE["retinaface_mobile0.25"]
-
 
 def of(*rows, in_range=None, plausible=None, angle=0.0):
     n = len(rows)
@@ -47,26 +45,26 @@ def of(*rows, in_range=None, plausible=None, angle=0.0):
     ],
 )
 def test_levels_go_down_to_where_a_face_that_fills_the_image_is_in_range(size, detection_size, sides):
-    assert pyramid_sizes(size, detection_size, REACH_MOBILE) == sides
-    smallest, largest = pyramid_detectable_sizes(size, detection_size, REACH_MOBILE)
+    assert pyramid_sizes(size, detection_size, SCALE_RANGE) == sides
+    smallest, largest = pyramid_detectable_sizes(size, detection_size, SCALE_RANGE)
     longest = max(size)
     assert smallest == 16 * max(1, longest / sides[0]) and largest == longest
 
 
 def test_the_levels_below_the_first_have_an_eighth_of_its_pixels():
     for longest in (600, 1000, 2000, 5000):
-        first, *below = pyramid_sizes((longest, longest), 20000, REACH_MOBILE)
+        first, *below = pyramid_sizes((longest, longest), 20000, SCALE_RANGE)
         assert sum(side**2 for side in below) / first**2 < 0.126
 
 
 def test_every_size_is_within_the_best_of_some_level():
     """From the smallest that is exact on the first level to the whole image."""
-    low, high = REACH_MOBILE.reliable
+    low, high = SCALE_RANGE.reliable
     for longest in (600, 1500, 2000, 7000):
-        sides = pyramid_sizes((longest, 3 * longest // 4), longest, REACH_MOBILE)
+        sides = pyramid_sizes((longest, 3 * longest // 4), longest, SCALE_RANGE)
         for face in np.linspace(low, longest, 500):
             shown = [face * side / longest for side in sides]
-            assert any(low <= size <= high for size in shown) or shown[-1] <= REACH_MOBILE.max_reliable
+            assert any(low <= size <= high for size in shown) or shown[-1] <= SCALE_RANGE.max_reliable
 
 
 def test_a_level_leaves_others_what_is_too_large_and_too_small_for_it():
@@ -78,7 +76,7 @@ def test_a_level_leaves_others_what_is_too_large_and_too_small_for_it():
         "last": (False, True),
         "only": (True, True),
     }.items():
-        found = level_candidates(rows, (1.0, 1.0), REACH_MOBILE, *ends)
+        found = level_candidates(rows, (1.0, 1.0), SCALE_RANGE, *ends)
         widths[name] = [round(w) for w in found.rows[:, 2] - found.rows[:, 0]]
     assert widths == {
         "first": [20, 50, 100, 250, 290],
@@ -86,7 +84,7 @@ def test_a_level_leaves_others_what_is_too_large_and_too_small_for_it():
         "last": [50, 100, 250, 290, 350],
         "only": [20, 50, 100, 250, 290, 350],
     }
-    first = level_candidates(rows, (1.0, 1.0), REACH_MOBILE, True, False)
+    first = level_candidates(rows, (1.0, 1.0), SCALE_RANGE, True, False)
     assert first.is_in_range.tolist() == [True, True, True, False, False]
     assert first.is_exact.tolist() == [False, False, True, False, False]
 
@@ -94,11 +92,11 @@ def test_a_level_leaves_others_what_is_too_large_and_too_small_for_it():
 def test_rows_of_no_numbers_are_not_believed():
     spoiled = np.array([detection_row(10, 10, 100), detection_row(10, 10, 100), detection_row(10, 10, 100)])
     spoiled[0, 2], spoiled[1, 7] = np.inf, np.nan
-    assert len(level_candidates(spoiled, (1.0, 1.0), REACH_MOBILE, True, True)) == 1
+    assert len(level_candidates(spoiled, (1.0, 1.0), SCALE_RANGE, True, True)) == 1
 
 
 def test_rows_come_out_in_pixels_of_the_image_whose_middles_are_whole():
-    found = level_candidates(np.array([detection_row(0, 0, 100)]), (3.0, 2.0), REACH_MOBILE, True, True)
+    found = level_candidates(np.array([detection_row(0, 0, 100)]), (3.0, 2.0), SCALE_RANGE, True, True)
     expected = (detection_row(0, 0, 100) + 0.5) * [3, 2, 3, 2, 1, *[3, 2] * 5] - 0.5
     expected[4] = 0.95
     np.testing.assert_allclose(found.rows[0], expected)

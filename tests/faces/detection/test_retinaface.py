@@ -206,7 +206,6 @@ def test_a_resnet50_is_searched_the_same_way():
     detector.detect([to_image_data(picture(300, 400))], RestoreOptions(confidence=1.0, angles="upright", detection_size=400))
     levels = [(300, 400), (100, 133)]
     assert [tuple(shape) for shape in passes[:2]] == [(height + 64, width + 64) for height, width in levels]  # borders
-    assert not detector.scale_range.is_measured
 
 
 def test_counters_of_batch_norm_may_be_absent(detector_weights):

@@ -8,11 +8,9 @@ from gpen_core.faces.detection.rotation import rotate90
 from gpen_core.faces.detection.windows import cut_window, rotate_window, search_windows
 from gpen_core.images.image import Region
 
-RANGE = SCALE_RANGE["retinaface_mobile0.25"]
-
 
 def windows(*boxes, size=(1920, 1080), side=1920):
-    return search_windows(boxes, size, side, RANGE)
+    return search_windows(boxes, size, side, SCALE_RANGE)
 
 
 def test_a_window_has_three_quarters_of_a_face_around_it_and_begins_on_the_networks_grid():
