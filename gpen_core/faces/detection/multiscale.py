@@ -28,7 +28,7 @@ from .pyramid import (
     shift,
     suppress_nested,
 )
-from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_box
+from .refine import MIN_SCORE, prefetch_one, refine_candidates, search_boxes
 from .rotation import unrotate90
 from .windows import cut_window, rotate_window, search_windows
 
@@ -114,7 +114,7 @@ class _PyramidBatch:
         for n, image_boxes in enumerate(boxes):
             empty = [box for box in image_boxes or () if not any(matches_box(tuple(row[BOX]), box) for row in rows[n])]
             if empty:
-                from_boxes = search_box(empty, n, self.size, self._detect_crops, self.confidence, self.angles != UPRIGHT)
+                from_boxes = search_boxes(empty, n, self.size, self._detect_crops, self.confidence, self.angles != UPRIGHT)
                 rows[n] = _suppress_duplicates([rows[n], from_boxes])
         return rows
 

@@ -75,7 +75,7 @@ class _CropRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class _Refined:
+class _CropResult:
     """The result of one crop: the row in image pixels, and how reliable it is."""
 
     row: NDArray[np.float64]
@@ -106,8 +106,8 @@ class _Refined:
         return self.is_plausible, -(self.residual + abs(self.roll) / 360 + 30 * (1 - self.score))
 
 
-class _Uncertain:
-    """A candidate to refine in an image of `image_size` (width, height)."""
+class _Refinement:
+    """The repeated search for one candidate in an image of `image_size` (width, height)."""
 
     def __init__(
         self,
@@ -124,12 +124,12 @@ class _Uncertain:
         self.detection = detection
         self.allow_rotation = allow_rotation
         self.is_implausible = is_implausible
-        self.refined: list[_Refined] = []
+        self.results: list[_CropResult] = []
         self.next_angles = [angle]
 
     @property
-    def best(self) -> _Refined | None:
-        return max(self.refined, key=lambda one: one.quality, default=None)
+    def best(self) -> _CropResult | None:
+        return max(self.results, key=lambda one: one.quality, default=None)
 
     def next_crops(self) -> list[_CropRequest]:
         """Return the crops of the next round.
@@ -145,12 +145,12 @@ class _Uncertain:
             for is_mirrored in mirrored
         ]
 
-    def resolve(self, results: Sequence[_Refined | None], confidence: float) -> None:
+    def add_results(self, results: Sequence[_CropResult | None], confidence: float) -> None:
         """Record results, in the order of the crops, and decide whether, and at which angles, to search again."""
-        is_first = not self.refined
+        is_first = not self.results
         if self.has_mirrored:
             results = [_merge_mirrored(*pair) for pair in zip(results[::2], results[1::2])]
-        self.refined += [one for one in results if one is not None]
+        self.results += [one for one in results if one is not None]
         best = self.best
         if best is None or not self.allow_rotation:
             return
@@ -175,27 +175,27 @@ def refine_candidates(
     no head. The others are returned unchanged. Candidates below `confidence` must then score higher than the others.
     `allow_rotation` allows rotated crops."""
     found = [_drop_unlikely(candidates, confidence) for candidates in found]
-    uncertain: list[list[_Uncertain | None]] = []
+    refinements: list[list[_Refinement | None]] = []
     for image_index, candidates in zip(image_indices, found):
         pose = estimate_pose(candidates.rows[:, LANDMARKS])
-        doubtful = _needs_refinement(candidates, pose, confidence, allow_rotation)
+        is_needed = _needs_refinement(candidates, pose, confidence, allow_rotation)
         fits = pose.residual <= PLAUSIBLE_RESIDUAL
         # The angle that makes the head upright: from the landmarks if they fit a head, else from the search.
         angles = np.where(fits, pose.roll, candidates.angle) if allow_rotation else np.zeros(len(candidates))
         implausible = ~fits | (np.abs(pose.roll) > MAX_UPRIGHT_ROLL)
-        uncertain.append(
+        refinements.append(
             [
-                _Uncertain(image_index, size, candidates.rows[n], float(angles[n]), allow_rotation, bool(implausible[n]))
-                if doubtful[n]
+                _Refinement(image_index, size, candidates.rows[n], float(angles[n]), allow_rotation, bool(implausible[n]))
+                if is_needed[n]
                 else None
                 for n in range(len(candidates))
             ]
         )
-    _resolve_all([doubt for some in uncertain for doubt in some if doubt is not None], detect_crops, confidence)
-    return [_accepted_rows(candidates, some, confidence) for candidates, some in zip(found, uncertain)]
+    _run_all([one for some in refinements for one in some if one is not None], detect_crops, confidence)
+    return [_accepted_rows(candidates, some, confidence) for candidates, some in zip(found, refinements)]
 
 
-def search_box(
+def search_boxes(
     boxes: Sequence[Box],
     image_index: int,
     size: tuple[int, int],
@@ -211,15 +211,15 @@ def search_box(
     boxes = [box for box in boxes if _overlaps_image(box, size)]
     angles = (0.0, *EXTRA_ROTATIONS) if allow_rotation else (0.0,)
     crops = [_box_crop(box, image_index, angle) for box in boxes for angle in angles]
-    uncertain = []
+    refinements = []
     for n, box in enumerate(boxes):
         some = _detect_in_crops(crops[n * len(angles) : (n + 1) * len(angles)], detect_crops, partial(_is_in_box, box))
         best = max((one for one in some if one is not None), key=lambda one: one.quality, default=None)
         if best is not None and best.residual <= MAX_POSE_RESIDUAL:
             angle = best.angle + (best.roll if allow_rotation else 0)
-            uncertain.append(_Uncertain(image_index, size, best.row, angle, allow_rotation, False))
-    _resolve_all(uncertain, detect_crops, confidence)
-    rows = [doubt.best.row for doubt in uncertain if doubt.best is not None and doubt.best.score > confidence]
+            refinements.append(_Refinement(image_index, size, best.row, angle, allow_rotation, False))
+    _run_all(refinements, detect_crops, confidence)
+    rows = [one.best.row for one in refinements if one.best is not None and one.best.score > confidence]
     return np.array(rows).reshape(-1, COLUMN_COUNT)
 
 
@@ -233,7 +233,7 @@ def _search_square(detection: NDArray[np.float64]) -> tuple[NDArray[np.float64],
     return box_centers(detection), float(shorter_sides(detection[None])[0]) * CROP_SIZE / FACE_SIZE
 
 
-def _merge_mirrored(seen: _Refined | None, mirrored: _Refined | None) -> _Refined | None:
+def _merge_mirrored(seen: _CropResult | None, mirrored: _CropResult | None) -> _CropResult | None:
     """Return the result of a crop and its mirror image: their mean if both show the same face, else the better one."""
     if seen is None or mirrored is None:
         return seen or mirrored
@@ -265,12 +265,12 @@ def _is_in_box(box: Box, row: NDArray[np.float64]) -> bool:
 
 
 def _needs_refinement(candidates: Candidates, pose: HeadPose, confidence: float, allow_rotation: bool) -> NDArray[np.bool_]:
-    doubtful = (candidates.rows[:, SCORE] <= confidence) | ~candidates.is_exact
+    is_needed = (candidates.rows[:, SCORE] <= confidence) | ~candidates.is_exact
     if allow_rotation:
         rolled = np.abs((pose.roll - candidates.angle + 180) % 360 - 180)
-        uncertain = (pose.residual > CERTAIN_RESIDUAL) | (candidates.rows[:, SCORE] <= CERTAIN_SCORE)
-        doubtful |= uncertain | (rolled > MAX_TILT)
-    return np.asarray(doubtful)
+        is_uncertain = (pose.residual > CERTAIN_RESIDUAL) | (candidates.rows[:, SCORE] <= CERTAIN_SCORE)
+        is_needed |= is_uncertain | (rolled > MAX_TILT)
+    return np.asarray(is_needed)
 
 
 def _drop_unlikely(candidates: Candidates, confidence: float) -> Candidates:
@@ -280,33 +280,33 @@ def _drop_unlikely(candidates: Candidates, confidence: float) -> Candidates:
     return candidates.select(np.setdiff1d(np.arange(len(candidates)), dropped))
 
 
-def _accepted_rows(candidates: Candidates, uncertain: Sequence[_Uncertain | None], confidence: float) -> Detections:
+def _accepted_rows(candidates: Candidates, refinements: Sequence[_Refinement | None], confidence: float) -> Detections:
     rows = []
-    for row, doubt in zip(candidates.rows, uncertain):
-        if doubt is None:
+    for row, one in zip(candidates.rows, refinements):
+        if one is None:
             rows.append(row)
-        elif doubt.best is not None:
+        elif one.best is not None:
             least = confidence if row[SCORE] > confidence else 1 - ACCEPT_MARGIN * (1 - confidence)
-            if doubt.best.score > least:
-                rows.append(doubt.best.row)
+            if one.best.score > least:
+                rows.append(one.best.row)
     return np.array(rows).reshape(-1, COLUMN_COUNT)
 
 
-def _resolve_all(uncertain: Sequence[_Uncertain], detect_crops: DetectCropsFn, confidence: float) -> None:
-    pending = list(uncertain)
+def _run_all(refinements: Sequence[_Refinement], detect_crops: DetectCropsFn, confidence: float) -> None:
+    pending = list(refinements)
     for _ in range(MAX_ROUNDS):
-        each = [doubt.next_crops() for doubt in pending]
+        each = [one.next_crops() for one in pending]
         results = iter(_detect_in_crops([request for requests in each for request in requests], detect_crops, None))
-        for doubt, requests in zip(pending, each):
-            doubt.resolve([next(results) for _ in requests], confidence)
-        pending = [doubt for doubt in pending if doubt.next_angles]
+        for one, requests in zip(pending, each):
+            one.add_results([next(results) for _ in requests], confidence)
+        pending = [one for one in pending if one.next_angles]
 
 
 def _detect_in_crops(
     crops: Sequence[_CropRequest], detect_crops: DetectCropsFn, accepts: Callable[[NDArray[np.float64]], bool] | None
-) -> list[_Refined | None]:
+) -> list[_CropResult | None]:
     """Return each crop's best row: of those that pass `accepts` if it is given, else of those near the crop's center."""
-    out: list[_Refined | None] = []
+    out: list[_CropResult | None] = []
     alignments = [request.alignment() for request in crops]
     wanted = [(request.image_index, alignment) for request, alignment in zip(crops, alignments)]
     min_size = REFINED_SIZES[0] if accepts is None else 0.0
@@ -316,7 +316,7 @@ def _detect_in_crops(
         near = _near_center(rows, request.size) if accepts is None else np.ones(len(rows), bool)
         pose = estimate_pose(rows[:, LANDMARKS])
         detections = [
-            _Refined(
+            _CropResult(
                 _to_image_coords(row, alignment.inverse, request.is_mirrored),
                 request.angle,
                 float(pose.residual[n]),
