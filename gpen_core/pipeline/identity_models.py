@@ -14,7 +14,7 @@ from ..weights.folders import find_file
 from ..weights.store import Store
 from .lazy import Lazy
 from .needed_weights import EMBEDDER_NAME
-from .people import People, PeopleCache
+from .people import People, ReferenceCache
 
 
 class IdentityModels:
@@ -31,7 +31,7 @@ class IdentityModels:
         self._detector = detector
         self._embedder = Lazy(load or _missing_embedder)
         self._is_present = is_present
-        self._people = PeopleCache()
+        self._references = ReferenceCache()
 
     @classmethod
     def from_store(cls, detector: Detector, store: Store) -> IdentityModels:
@@ -62,7 +62,7 @@ class IdentityModels:
         if FACE_EMBEDDER not in required_weights(options):
             return None
         embedder = self.embedder(progress)
-        return self._people.get(options, embedder, lambda image: self._detector.detect([image], options)[0])
+        return self._references.get(options, embedder, lambda image: self._detector.detect([image], options)[0])
 
 
 def build_embedder(content: object, entry: Entry | None) -> FaceEmbedder:

@@ -59,13 +59,13 @@ class People:
         return None if embedding is None else max((float(embedding @ one.embedding) for one in wanted), default=None)
 
 
-class PeopleCache:
-    """Keeps the people of the last references, so that a run over many images reads them once."""
+class ReferenceCache:
+    """Keeps the people of the last reference photos, so that a run over many images reads the photos once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._key: object = None
-        self._kept: tuple[object, ...] = ()
+        self._photos: tuple[object, ...] = ()
         self._people: People | None = None
 
     def get(self, options: RestoreOptions, embedder: FaceEmbedder, detect: DetectFaces) -> People | None:
@@ -80,7 +80,7 @@ class PeopleCache:
             if key != self._key:
                 people = tuple(load_person(*one, embedder, detect) for one in zip(references, photos))
                 self._key, self._people = key, People(embedder, people)
-                self._kept = tuple(photos)  # `_state` uses the identity of some
+                self._photos = tuple(photos)  # kept alive, because `_state` uses the `id` of some
             return self._people
 
 
