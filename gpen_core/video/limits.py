@@ -15,6 +15,7 @@ DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 # For frames of 8 bits in the pipeline with the shortest queues, without the encoder; see `frame_memory`.
 MIN_BYTES_PER_PIXEL = 90
 LARGE_FRAME_PIXELS = 12_000_000  # beyond 4K, fewer frames are decoded at once
+UNALIGNED = 1  # AV_CODEC_FLAG_UNALIGNED: crops the exact columns at the left, at any address in memory
 MAX_DECODER_THREADS, LARGE_FRAME_THREADS = 16, 4  # frames that are decoded at once; FFmpeg's limit is 16
 
 
@@ -27,8 +28,9 @@ def limit_decoders(container: Any) -> None:
 
 
 def limit_decoder(context: Any, pixels: int) -> None:
-    """Set the limits for a decoder of frames with this many pixels."""
+    """Set the limits for a decoder of frames with this many pixels, and exact cropping."""
     context.options = {**context.options, **DECODER_OPTIONS}
+    context.flags |= UNALIGNED
     if pixels > LARGE_FRAME_PIXELS:
         context.thread_count = LARGE_FRAME_THREADS
 

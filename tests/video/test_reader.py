@@ -336,3 +336,17 @@ def test_a_folder_of_frames(tmp_path):
     Image.fromarray(pictures[0][:8]).save(tmp_path / "9 odd one.png")
     with pytest.raises(InputError, match=r"9 odd one\.png is 24 x 8 px, but the first frame is 24 x 16"):
         list(FrameReader(film).frames())
+
+
+def test_frames_are_cropped_at_the_left_as_the_codec_says(tmp_path):
+    """FFmpeg's decoders crop fewer columns where the rest would begin at an unusual address in memory."""
+    whole, cropped = video_files.write_video(tmp_path / "a.h264", 3, (96, 64), container="h264"), tmp_path / "b.h264"
+    with av.open(str(whole)) as source:
+        stream = source.streams.video[0]
+        crop = av.bitstream.BitStreamFilterContext("h264_metadata=crop_left=6:crop_right=4", stream)
+        packets = [part for packet in source.demux(stream) if packet.size for part in crop.filter(packet)]
+        cropped.write_bytes(b"".join(map(bytes, packets)))
+    before, after = ([one.native.arrays for one in FrameReader(probe(path)).frames()] for path in (whole, cropped))
+    assert len(after) == 3 and probe(cropped).size == (86, 64)
+    for planes, parts in zip(before, after):
+        assert np.array_equal(planes[0][:, 6:92], parts[0]) and np.array_equal(planes[1][:, 3:46], parts[1])
