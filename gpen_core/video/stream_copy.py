@@ -23,6 +23,8 @@ COVER_TYPES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "g
 """MIME types of cover images by FFmpeg's codec."""
 MP4_COVERS = ("mjpeg", "png", "bmp")
 """Cover images that an MP4 file can hold (`covr`, QuickTime's metadata)."""
+MOV_LANGUAGES = {"deu": "ger", "fre": "fra", "nld": "dut", "zho": "chi", "ell": "gre", "isl": "ice", "sqi": "alb"}
+"""Languages with two codes in ISO 639-2, and the one of QuickTime's list. FFmpeg drops the other from .mov files."""
 FRAMED_CODECS = ("mp2", "mp3", "ac3", "eac3", "aac")
 """Sound whose packets last equally long, whatever their size."""
 
@@ -40,6 +42,8 @@ def add_stream_copy(container: Any, stream: Any, path: Path) -> Any:
         copy = container.add_stream_from_template(stream, opaque=True)
     set_time_base(copy, stream.time_base)
     copy.metadata.update(stream_tags(stream))
+    if container.format.name == "mov" and stream.language in MOV_LANGUAGES:
+        copy.metadata["language"] = MOV_LANGUAGES[stream.language]
     copy.disposition = stream.disposition.value
     if container.format.name == "mp4" and stream.type == "audio" and stream.layout.name.endswith(" channels"):
         copy.codec_context.layout = f"{stream.layout.nb_channels}c"  # FFmpeg's usual order of so many

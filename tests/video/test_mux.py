@@ -539,6 +539,13 @@ def test_titles_of_tracks_stay(tmp_path, suffix):
     assert found == [f"Title {index}" for index in copies] and len(found) >= 2
 
 
+@pytest.mark.parametrize(("suffix", "language"), [(".mov", "ger"), (".mp4", "deu"), (".mkv", "deu")])
+def test_the_language_of_sound_is_kept(tmp_path, suffix, language):
+    """QuickTime's list of languages has the other of the two codes of German."""
+    through(tmp_path, video_files.write_video(tmp_path / "a.mkv", 5, sound="aac"), tmp_path / f"o{suffix}")
+    assert [one.language for one in probe(tmp_path / f"o{suffix}").other_streams] == [language]
+
+
 PHONE = {
     "com.apple.quicktime.location.ISO6709": "+48.1374+011.5755+519.000/",
     "com.apple.quicktime.make": "Apple",
