@@ -18,11 +18,12 @@ from .options import FaceOptions, LookOptions, merge_restore_options
 from .restore_base import make_inputs
 
 if TYPE_CHECKING:
-    from ..gpen_core import Face, FaceCrop
+    from ..gpen_core import Face, FaceCrop, FaceCrops
 
 NO_BACKGROUND = "Crop Faces (GPEN) does not support a background. Connect the upscaled image to Paste Faces (GPEN) as image."
 UNUSED_LOOK = {"color": "none", "fidelity": 0.0, "grain": 0.0, "min_identity": 0.0}
 """The look options that only change restored faces, with the values at which they do nothing and need no weights."""
+PLACEHOLDER = "No face was cropped: crops is one gray image, so that later nodes still run. Paste Faces (GPEN) ignores it."
 UNUSED = "Not used here, because cropped faces are not restored: {names} of Look Options (GPEN)."
 DEFAULTS = RestoreOptions()
 DEFAULT_SIZE = 512  # px: the native size of Stable Diffusion 1.x
@@ -106,16 +107,15 @@ class CropFaces(ComfyNode):
             raise OptionsError(NO_BACKGROUND)
         options = merge_restore_options(face, look, **{**values, "strength": 1.0, **UNUSED_LOOK})
         frames = make_inputs(image, region_mask, face, look)
-        placements, squares, masks, faces = GpenPlacements(), [], [], []
+        placements, squares, masks, results = GpenPlacements(), [], [], []
         with NodeProgress(cls.hidden.unique_id) as reporter:
             model = loading.linked_or_any(gpen_model, reporter)
             for one in model.crop(frames, len(image), options, size, reporter):
                 placements.frames.append(one.crops)
                 squares += [tensors.crop_to_image(pixels, image) for pixels in one.pixels]
                 masks += [tensors.mask_to_tensor(crop.mask, size) for crop in one.crops]
-                faces.append(_mark_cropped(one.faces, one.crops))
-        text = outputs.summary(faces, verb="cropped")
-        text = "\n".join([text, *outputs.mask_notes(region_mask), *_unused_notes(look)])
+                results.append(replace(one, pixels=()))
+        text = "\n".join([_summary(results), *outputs.mask_notes(region_mask), *_unused_notes(look)])
         squares = squares or [torch.full((1, size, size, 3), 0.5, device=management.intermediate_device())]
         masks = masks or [torch.zeros((1, size, size), device=management.intermediate_device())]
         return NodeOutput(torch.cat(squares), placements, masks, len(placements), text, ui=ui.PreviewText(text))
@@ -124,6 +124,14 @@ class CropFaces(ComfyNode):
 def _unused_notes(look: LookOptions) -> list[str]:
     names = [name for name, value in look.values.items() if name in UNUSED_LOOK and value != getattr(DEFAULTS, name)]
     return [UNUSED.format(names=", ".join(names))] if names else []
+
+
+def _summary(results: Sequence[FaceCrops]) -> str:
+    faces = [_mark_cropped(one.faces, one.crops) for one in results]
+    text = outputs.summary(faces, [one.notes for one in results], verb="cropped")
+    if results and not any(faces):  # the first line then says which faces could be found, and what to try
+        text = "\n".join([results[-1].summary, *text.splitlines()[1:]])
+    return text if any(one.crops for one in results) else f"{text}\n{PLACEHOLDER}"
 
 
 def _mark_cropped(faces: Sequence[Face], crops: Sequence[FaceCrop]) -> list[Face]:

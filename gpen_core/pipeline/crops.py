@@ -22,6 +22,7 @@ from ..options import RestoreOptions
 from ..options.spec import check_range
 from ..progress import Progress, no_progress, pluralize
 from .inputs import load_image, resize_mask, scale_factor
+from .no_face import NO_FACE, no_face_advice
 from .restorer import FaceRestorer
 
 # Differences of a crop's values from the image. Below the first, they may be 8-bit rounding and count as unchanged. Above
@@ -67,9 +68,24 @@ class FaceCrops:
     crops: tuple[FaceCrop, ...]
     pixels: tuple[FloatImage, ...]
     """[size, size, 3] RGB in [0, 1] of each crop."""
+    smallest_face: float
+    """Approximate size in pixels of the smallest face that is detectable at this detection size."""
+    largest_face: float
+    """Approximate size in pixels of the largest detectable face."""
+    notes: tuple[str, ...] = ()
+    """Remarks, for example on boxes without a face."""
 
     def __repr__(self) -> str:
-        return f"FaceCrops({faces_text(len(self.faces), len(self.crops), done='cropped')})"
+        return f"FaceCrops({self._counts})"
+
+    @property
+    def summary(self) -> str:
+        """One line: `3 faces found, 2 cropped, 1 skipped`. Without a face, the detectable sizes and advice."""
+        return self._counts if self.faces else f"{NO_FACE}; {no_face_advice(self.smallest_face, self.largest_face)}"
+
+    @property
+    def _counts(self) -> str:
+        return faces_text(len(self.faces), len(self.crops), done="cropped")
 
 
 @oom_context("these images", "choose a smaller detection size")
@@ -102,7 +118,8 @@ def crop_faces(
             face = session.faces[number]
             crop = FaceCrop(face, number, alignment, options.template, session.image.size, mask, session.is_aligned)
             crops.append(crop)
-        results.append(FaceCrops(tuple(session.faces), tuple(crops), tuple(pixels)))
+        sizes = restorer.detector.detectable_sizes(session.image, options.detection_size)
+        results.append(FaceCrops(tuple(session.faces), tuple(crops), tuple(pixels), *sizes, tuple(session.notes)))
     return results
 
 

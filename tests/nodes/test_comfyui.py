@@ -876,12 +876,22 @@ def test_crops_of_a_list_of_images_of_several_sizes_are_pasted(host, red, portra
 
 
 def test_without_a_face_the_image_passes_through(host, red, gray):
-    crops, placements, masks, count, _ = host.run("GPEN_CropFaces", gpen_model=red, image=gray, size=128)
+    crops, placements, masks, count, text = host.run("GPEN_CropFaces", gpen_model=red, image=gray, size=128)
     assert crops.shape == (1, 128, 128, 3) and len(masks) == 1 and count == 0
+    first, placeholder = text.splitlines()
+    assert first.startswith("no face found; detectable faces: about 16 to ") and first.endswith("Try a lower confidence")
+    assert placeholder.startswith("No face was cropped: crops is one gray image")
     (back,), (mask,), (count,) = host.run(
         "GPEN_PasteFaces", image=[gray], crops=[crops * 0], placements=[placements], strength=[1.0]
     )
     assert torch.equal(back, gray) and not mask.any() and count == 0
+
+
+def test_crop_faces_says_which_number_no_face_has(host, red, portrait):
+    text = host.run("GPEN_CropFaces", gpen_model=red, image=portrait, size=128, faces="0,3")[4]
+    assert text.splitlines()[-1] == "there is no face 3: the only face is 0"
+    text = host.run("GPEN_CropFaces", gpen_model=red, image=portrait, size=128, faces="3")[4]
+    assert text.startswith("1 face found, 0 cropped, 1 skipped") and "No face was cropped" in text.splitlines()[-1]
 
 
 def test_taken_out_in_parts(host, red, portrait, monkeypatch):
