@@ -398,19 +398,22 @@ def test_a_missing_file_says_where_it_belongs(host):
 
 
 def test_interrupt_stops_within_a_face_and_the_next_prompt_works(host):
-    slow = {**image("collage.png"), **restore(["load", 0], model="GPEN-BFR-1024.pth")}
+    # Aligned crops need no detection, so the interrupt comes within a face. It also does if this machine is suddenly 30
+    # times as fast.
+    slow = {**image("astronaut.png"), **restore(["batch", 0], model="GPEN-BFR-1024.pth", aligned=True)}
+    slow["batch"] = node("RepeatImageBatch", image=["load", 0], amount=2)
     start = time.monotonic()
     host.run(slow)
-    whole = time.monotonic() - start
-    slow["restore"]["inputs"]["strength"] = 0.9  # not taken from ComfyUI's cache
+    both = time.monotonic() - start
+    slow["batch"]["inputs"]["amount"] = 60
     prompt = host.queue(slow)
     host.wait_for(lambda: host.get("/queue")["queue_running"])
-    time.sleep(whole / 4)
+    time.sleep(both)
     start = time.monotonic()
     host.post("/interrupt")
     done = host.finished(prompt)
     assert any(kind == "execution_interrupted" for kind, _ in done["status"]["messages"])
-    print(f"six faces {whole:.1f} s, interrupted after {time.monotonic() - start:.2f} s")
+    print(f"two faces {both:.1f} s, interrupted after {time.monotonic() - start:.2f} s")
     assert "6 restored" in run(host, "collage.png")[2]
 
 
