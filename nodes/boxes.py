@@ -29,7 +29,7 @@ def parse_boxes(value: Any, shape: Sequence[int], box_format: str = "xywh") -> l
         raise InputError(f"Expected bounding boxes, got {type(value).__name__}.")
     if any(isinstance(one, (list, tuple)) and not _is_box(one) for one in value):
         frames = [[one] if _is_box(one) else one for one in value]
-        each = broadcast(frames, count, "list of bounding boxes")
+        each = broadcast(frames, count, "lists of bounding boxes")
         return [[_parse_box(box, box_format) for box in boxes] for boxes in each]
     return [[_parse_box(box, box_format) for box in value]] * count
 

@@ -79,8 +79,8 @@ class PasteFaces(ComfyNode):
         counts = [len(places) for places in placements]
         squares = _squares(crops, counts)
         own_masks = _masks(masks, counts)
-        regions = tensors.broadcast(region_mask or [None], runs, "list of region masks")
-        strengths = tensors.broadcast(strength, runs, "list of strengths")
+        regions = tensors.broadcast(region_mask or [None], runs, "region masks")
+        strengths = tensors.broadcast(strength, runs, "strengths")
         pasted = [_paste(*one, squares, own_masks) for one in zip(image, placements, regions, strengths)]
         return NodeOutput(*map(list, zip(*pasted)))
 

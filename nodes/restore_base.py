@@ -45,6 +45,7 @@ class RestoreNodeBase(ComfyNode):
         **values: Any,
     ) -> NodeOutput:
         """Restore a batch of single images and return the node's outputs. `values` holds the node's own options."""
+        tensors.check_image(image)
         face, look = face_options or FaceOptions(), look_options or LookOptions()
         options = merge_restore_options(face, look, **values)
         target = image if look.background is None else look.background

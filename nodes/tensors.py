@@ -28,8 +28,7 @@ def iter_frames(
 
     Values outside 0 to 1 are clipped, with one warning unless `is_warned`. Raises `InputError` if `image` is not an IMAGE
     or a frame has values that are not finite. The message names the frame by `unit` and number."""
-    if image.ndim != 4 or 0 in image.shape[1:]:
-        raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
+    check_image(image)
     dtype = image.dtype if image.dtype in (torch.float16, torch.float32) else torch.float32
     for number, frame in enumerate(image):
         on_cpu = frame.device.type == "cpu"  # where torch 2.1 has no aminmax for half precision
@@ -43,6 +42,12 @@ def iter_frames(
             is_warned = True
             frame = frame.clamp(0, 1)
         yield frame.detach().to("cpu", dtype).numpy()
+
+
+def check_image(image: torch.Tensor) -> None:
+    """Raise `InputError` unless `image` is an IMAGE. Some nodes of other packs return one without the batch dimension."""
+    if image.ndim != 4 or 0 in image.shape[1:]:
+        raise InputError(f"Expected an IMAGE [B, H, W, C] with no side of zero, got {list(image.shape)}.")
 
 
 def _not_finite_message(frame: torch.Tensor, label: str) -> str:
@@ -113,7 +118,7 @@ def masks_for(mask: torch.Tensor | None, count: int) -> list[NDArray[np.float32]
     no mask or Load Image's placeholder is connected."""
     if mask is None or is_placeholder(mask):
         return [None] * count
-    return broadcast(list(mask_array(mask)), count, "mask")
+    return broadcast(list(mask_array(mask)), count, "masks")
 
 
 def video_mask(mask: torch.Tensor | None, count: int | None = None) -> NDArray[np.float32] | None:
@@ -123,7 +128,7 @@ def video_mask(mask: torch.Tensor | None, count: int | None = None) -> NDArray[n
         return None
     masks = mask_array(mask)
     if count is not None and len(masks) not in (1, count):
-        broadcast(list(masks), count, "mask", "frame")
+        broadcast(list(masks), count, "masks", "frame")
     return masks[0] if len(masks) == 1 else masks
 
 
@@ -163,10 +168,12 @@ def box_mask(frame: NDArray[Any], faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.asarray(mask, np.float32)
 
 
-def broadcast(items: list[Any], count: int, name: str, target: str = "image") -> list[Any]:
-    """Return one item for each of `count` images (or crops). A single item is used for all. Raises `InputError`."""
+def broadcast(items: list[Any], count: int, names: str, target: str = "image") -> list[Any]:
+    """Return one item for each of `count` images (or crops). A single item is used for all. Raises `InputError`, which calls
+    the items `names` (plural)."""
     if len(items) == count:
         return items
     if len(items) == 1:
         return items * count
-    raise InputError(f"Wrong size of the {name}: got {len(items)}, expected {count} (one for each {target}) or 1 (for all).")
+    for_all = " or 1 (for all)" if count != 1 else ""
+    raise InputError(f"Number of {names}: {len(items)}. Expected {count} (one for each {target}){for_all}.")

@@ -195,6 +195,7 @@ def _restore_frames(
     """Restore a batch of frames with `restore_sequence`."""
     from ..gpen_core import people_text, restore_sequence  # import OpenCV; imported late to keep ComfyUI's startup fast
 
+    tensors.check_image(image)
     if reason := skip_reason(options, image, region_mask):
         return _frames_output(image, outputs.zero_mask(image), reason)
     region: Any = tensors.video_mask(region_mask, len(image))

@@ -803,6 +803,19 @@ def test_a_video_goes_through_in_parts_and_only_changed_frames_are_copied(host, 
     assert at == sorted(at) and at[-1] == 1 and 0.3 < at[len(at) // 2] < 0.9
 
 
+@pytest.mark.parametrize("name", ["GPEN_RestoreFaces", "GPEN_RestoreVideo", "GPEN_CropFaces", "GPEN_DetectFaces"])
+def test_an_image_without_the_batch_dimension_is_refused(host, red, gray, name):
+    with pytest.raises(host.module("gpen_core").InputError, match=r"Expected an IMAGE \[B, H, W, C\]"):
+        host.run(name, gpen_model=red, image=gray[0])
+
+
+def test_the_number_of_masks_is_told(host, red, gray):
+    masks = torch.ones(3, 64, 64)
+    for count, expected in ((1, r"1 \(one for each image\)\."), (2, r"2 \(one for each image\) or 1 \(for all\)\.")):
+        with pytest.raises(host.module("gpen_core").InputError, match=f"Number of masks: 3. Expected {expected}"):
+            host.run("GPEN_RestoreFaces", gpen_model=red, image=gray.repeat(count, 1, 1, 1), region_mask=masks)
+
+
 def test_the_image_that_comes_back_is_never_the_one_that_came(host, red, gray):
     image = host.run("GPEN_RestoreFaces", gpen_model=red, image=gray)[0]
     assert torch.equal(image, gray) and image.data_ptr() != gray.data_ptr()

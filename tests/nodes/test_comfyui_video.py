@@ -303,7 +303,7 @@ def test_a_mask_for_each_frame_of_a_batch(host, red, batch, tmp_path):
         _, image, mask, _ = run_frames(host, red, batch, **given)
         assert not mask[:4, :, 130:].any() and not mask[4:, :, :126].any() and all(one.any() for one in mask)
         assert torch.equal(image[mask == 0], batch[mask == 0]) and not left_in_temp(host)
-    with pytest.raises(host.module("gpen_core").InputError, match=r"got 3, expected 8 \(one for each frame\) or 1"):
+    with pytest.raises(host.module("gpen_core").InputError, match=r"masks: 3. Expected 8 \(one for each frame\) or 1"):
         run_frames(host, red, batch, region_mask=torch.ones(3, 4, 4))
 
 
