@@ -72,8 +72,8 @@ def component(name):
 
 
 class AxisOption:
-    def __init__(self, label, kind, apply, choices=None):
-        self.label, self.kind, self.apply, self.choices = label, kind, apply, choices
+    def __init__(self, label, kind, apply, confirm=None, choices=None):
+        self.label, self.kind, self.apply, self.confirm, self.choices = label, kind, apply, confirm, choices
 
 
 class Script:

@@ -59,6 +59,12 @@ def find_model(name: str) -> str | None:
     return name.lower() if name.lower() in AUTO_MODELS else match_network_name(name, host.models_dirs())
 
 
+def check_model(name: str) -> None:
+    """Raise `OptionsError` if there is no model of that name."""
+    if find_model(name) is None:
+        raise OptionsError(f"Unknown model {name!r}. Available: {', '.join(engine.model_choices())}.")
+
+
 @dataclass(frozen=True)
 class ControlValues:
     """Values of the controls. The API passes None for missing values; `parse_values` then uses the defaults."""

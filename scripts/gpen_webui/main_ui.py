@@ -11,7 +11,7 @@ import numpy as np
 from modules import images, processing, scripts, shared
 from PIL import Image
 
-from gpen_core import GpenError, Interrupted, OptionsError
+from gpen_core import GpenError, Interrupted
 
 from . import controls, engine, host, infotext, restorer
 from .panel import panel
@@ -45,9 +45,7 @@ class GpenScript(scripts.Script):
             return
         try:
             controls.parse_switch(SAVE_BEFORE, named.pop(SAVE_BEFORE, None))
-            values = controls.parse_values(**named)
-            if controls.find_model(values.model) is None:
-                raise OptionsError(f"Unknown model {values.model!r}. Available: {', '.join(engine.model_choices())}.")
+            controls.check_model(controls.parse_values(**named).model)
         except GpenError as error:
             p.setup_prompts = partial(_reject, str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from modules import scripts
 
 from gpen_core import Option
 
-from . import engine
+from . import controls, engine
 from .option_widgets import OPTIONS
 
 LABEL = "[GPEN] "
@@ -27,7 +28,10 @@ def add() -> None:
 
 def _axes(axis: Any) -> list[Any]:
     files = {"model": engine.model_choices, "detector": engine.available_detectors}
-    named = [axis(f"{LABEL}{name.title()}", str, partial(_apply, name), choices=choices) for name, choices in files.items()]
+    named = [
+        axis(f"{LABEL}{name.title()}", str, partial(_apply, name), confirm=partial(_confirm, name), choices=choices)
+        for name, choices in files.items()
+    ]
     return [*named, *(_option_axis(axis, option) for option in OPTIONS.values())]
 
 
@@ -36,7 +40,16 @@ def _option_axis(axis: Any, option: Option) -> Any:
     kind = str if spec.minimum is None else (int if spec.is_whole else float)
     choices = spec.choices or spec.suggestions
     more = {"choices": lambda: list(choices)} if choices else {}
-    return axis(f"{LABEL}{spec.label}", kind, partial(_apply, option.name), **more)
+    confirm = partial(_confirm, option.name)
+    return axis(f"{LABEL}{spec.label}", kind, partial(_apply, option.name), confirm=confirm, **more)
+
+
+def _confirm(name: str, p: Any, values: Sequence[Any]) -> None:
+    """Check the values of an axis. The host calls this before it generates anything, and shows the error."""
+    for value in values:
+        parsed = controls.parse_values(**{name: value})
+        if name == "model":
+            controls.check_model(parsed.model)
 
 
 def _apply(name: str, p: Any, value: Any, values: Any) -> None:

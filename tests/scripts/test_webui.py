@@ -19,6 +19,7 @@ from webui_fixtures import RED, is_red, script_arguments
 
 from gpen_core import (
     FaceRestorer,
+    GpenError,
     InputError,
     MissingDependency,
     MissingWeights,
@@ -387,6 +388,25 @@ def test_an_axis_of_the_plot_takes_over(host, astronaut):
     axes["Model"].apply(p, RED, [])
     _, infos, _ = host.generate([astronaut], gpen_xyz=p.gpen_xyz)
     assert infos[0]["GPEN strength"] == 0.5 and infos[0]["GPEN model"] == RED
+
+
+@pytest.mark.parametrize(
+    ("axis", "good", "bad"),
+    [
+        ("Model", [RED, "auto", "gpen-bfr-512"], "gpen-typo"),
+        ("Detector", ["retinaface_mobile0.25"], "no detector"),
+        ("Strength", [0.0, 1.0], 1.5),
+        ("Faces", ["all", "0,2-4"], "biggest"),
+        ("Preserve", ["eyes,mouth", ""], "eyes,tail"),
+    ],
+)
+def test_an_axis_refuses_a_value_before_anything_is_generated(host, axis, good, bad):
+    plot = host.add_plot()
+    host.fire("on_before_ui")
+    (found,) = [one for one in plot.axis_options if one.label == f"[GPEN] {axis}"]
+    found.confirm(None, good)
+    with pytest.raises(GpenError, match=str(bad).rpartition(",")[2]):
+        found.confirm(None, [*good, bad])
 
 
 # The restorer and ReActor
