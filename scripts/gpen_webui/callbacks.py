@@ -25,6 +25,7 @@ def _before_ui() -> None:
     settings.reset_invalid()
     preview.reset()
     downloads.reset()
+    run_report.reset()
     xyz.add()
     reactor.wrap()
 

@@ -10,9 +10,12 @@ from modules import shared
 
 RUN_LOG = "html_log_extras"  # id of the host's text below the images, which changes at the end of each run
 LINES_ID = "gpen_report_extras"
+GENERATE = "extras_generate"  # id of the host's button that starts a run
+CLEAR = "() => ['']"  # JavaScript
 
 _run: object = None
 _lines: list[tuple[str, ...]] = []
+_host_parts: dict[str, Any] = {}
 
 
 def add(*line: str) -> None:
@@ -38,8 +41,22 @@ def lines_html() -> str:
     return "".join(paragraph(*line) for line in lines)
 
 
+def reset() -> None:
+    """Forget the components of the last page, because the host builds a new one."""
+    _host_parts.clear()
+
+
 def on_component(component: Any, **made_with: Any) -> None:
-    """The host calls this for each of its components. Add ours below its log."""
-    if made_with.get("elem_id") == RUN_LOG:
+    """The host calls this for each of its components. Add our lines below its log, and update them after each run.
+
+    Each run writes its duration into the log. The log is emptied first: with the same duration as before, it would not
+    change."""
+    name = made_with.get("elem_id")
+    if name not in (RUN_LOG, GENERATE):
+        return
+    _host_parts[name] = component
+    if name == RUN_LOG:
         lines = gr.HTML("", elem_id=LINES_ID)
         component.change(fn=lines_html, inputs=[], outputs=[lines], show_progress=False)
+    if len(_host_parts) == 2:
+        _host_parts[GENERATE].click(fn=None, inputs=[], outputs=[_host_parts[RUN_LOG]], _js=CLEAR)

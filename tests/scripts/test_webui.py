@@ -166,6 +166,16 @@ def test_a_failure_that_depends_on_the_image_names_its_file(host, tmp_path, phot
     assert "photo.png" not in host.report()  # each image of the folder would be listed
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_that_takes_as_long_as_the_one_before_shows_its_own_report(host, order):
+    """The report follows the host's log, whose only text is the duration. So the log is emptied when a run starts."""
+    button, log = Component(), Component()
+    host.fire("on_before_ui")
+    for name, part in [("extras_generate", button), ("html_log_extras", log)][::order]:
+        host.fire("on_after_component", part, elem_id=name)
+    assert button.clicked == (None, [log]) and log.changed["outputs"][0].kwargs["elem_id"] == "gpen_report_extras"
+
+
 def test_no_frame_of_a_video_is_skipped(host, photo):
     pp = host.run_extras(photo, is_video=True, **ABSENT)
     assert pp.image is photo and not host.state.skipped
