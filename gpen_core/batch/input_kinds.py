@@ -18,7 +18,7 @@ class InputKind:
     suffixes: Collection[str]
     """Lowercase suffixes of its files, whether or not this installation can read them."""
     missing_reader: Callable[[str], str | None] = lambda suffix: None
-    """Returns how to make this installation read files with a suffix; None if it can."""
+    """Returns why files with a suffix are left out of a folder, and what to do; None if they are not."""
     is_input_folder: Callable[[Path], bool] = lambda folder: False
     """Whether a folder without such files is one input itself."""
     expected: str = ""
@@ -38,6 +38,12 @@ def _missing_image_reader(suffix: str) -> str | None:
     return None if format_name is None else formats.missing_reader(format_name)
 
 
+def _not_in_place(suffix: str) -> str | None:
+    if suffix not in formats.INPUT_SUFFIXES or suffix in formats.OUTPUT_SUFFIXES:
+        return _missing_image_reader(suffix)
+    return "cannot be written in place: use -o OUT"
+
+
 def _has_frames(folder: Path) -> bool:
     try:
         return bool(frame_files(folder))
@@ -46,4 +52,6 @@ def _has_frames(folder: Path) -> bool:
 
 
 IMAGES = InputKind("image", formats.INPUT_SUFFIXES, _missing_image_reader)
+IMAGES_IN_PLACE = InputKind("image", formats.INPUT_SUFFIXES, _not_in_place)
+"""Images whose format can be written."""
 VIDEOS = InputKind("video", containers.INPUT_SUFFIXES, is_input_folder=_has_frames, expected="videos and no frames")

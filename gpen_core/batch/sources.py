@@ -303,7 +303,7 @@ def _static_length(parts: Sequence[str]) -> int:
 def no_images_text(arguments: Iterable[str], recursive: bool, kind: InputKind = IMAGES) -> str:
     """Return the message for arguments without inputs."""
     names = list(arguments)
-    deeper = [] if recursive else [name for name in names if is_folder(name) and _has_inputs_below(name, kind)]
+    deeper = [] if recursive else [name for name in names if is_folder(name) and _has_inputs_below(name, kind, 1)]
     if deeper:
         return f"No {kind.noun}s in {', '.join(deeper)}, but in subfolders. Use --recursive."
     patterns = [name for name in names if glob.has_magic(name) and not os.path.lexists(name)]
@@ -312,8 +312,9 @@ def no_images_text(arguments: Iterable[str], recursive: bool, kind: InputKind = 
     return f"No {kind.expected or f'{kind.noun}s'} ({', '.join(kind.readable_suffixes)}) in {', '.join(names)}."
 
 
-def _has_inputs_below(folder: str, kind: InputKind) -> bool:
-    return any(kind.is_name(name) for _, _, names in islice(os.walk(folder), MAX_FOLDERS) for name in names)
+def _has_inputs_below(folder: str, kind: InputKind, start: int = 0) -> bool:
+    """Whether a folder or its subfolders contain inputs; only its subfolders if `start` is 1."""
+    return any(kind.is_name(name) for _, _, names in islice(os.walk(folder), start, MAX_FOLDERS) for name in names)
 
 
 def from_list(text: str) -> InputItem:

@@ -132,6 +132,7 @@ def _check_upscale(args: argparse.Namespace, options: RestoreOptions) -> None:
 
 
 def _restore(args: argparse.Namespace) -> int:
+    from ..batch.input_kinds import IMAGES, IMAGES_IN_PLACE
     from ..batch.job_plan import JobPlan
     from ..batch.sources import Sources
 
@@ -143,7 +144,8 @@ def _restore(args: argparse.Namespace) -> int:
     if not args.inputs and args.input_list is None:
         raise OptionsError("No input is given. Name images or folders, or use --input-list FILE.")
     out = None if args.output is None else args.output.location
-    sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out)
+    kind = IMAGES_IN_PLACE if args.in_place else IMAGES
+    sources = Sources(tuple(args.inputs), args.input_list, args.recursive, out, kind=kind)
     with JobPlan(sources, _output_spec(args), read_files(args, options)) as plan:
         plan.check_outputs()
         if args.report is not None:

@@ -262,6 +262,14 @@ def test_subfolders_with_images_are_left_out_aloud(folder, caplog):
     assert len(list(Sources(("in",), recursive=True, excluded=folder / "out"))) == 2
 
 
+def test_images_that_cannot_be_read_are_not_taken_for_those_of_subfolders(folder, monkeypatch):
+    monkeypatch.setattr("gpen_core.images.formats.missing_reader", {"HEIF": "pip install pillow-heif"}.get)
+    (folder / "IMG_1.HEIC").write_bytes(b"x")
+    sources = Sources(("in",))
+    assert not list(sources) and sources.left_out == {".heic": 1}
+    assert sources.no_images_text().startswith("No images (.png, .jpg")
+
+
 def test_a_folder_with_images_only_in_subfolders_is_told_once(folder, caplog):
     (folder / "deep").mkdir(exist_ok=True)
     photo(folder / "deep/b.png")

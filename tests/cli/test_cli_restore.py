@@ -58,6 +58,20 @@ def test_in_place_overwrites_the_input_and_leaves_nothing_else(restore, face, pl
     assert file_names(tmp_path) == ["face.png", "plain.png"]
 
 
+def test_in_place_leaves_out_what_cannot_be_written(restore, face, plain, tmp_path, caplog):
+    """A phone's folder has HEIC files beside JPEG."""
+    before = pixels(face)
+    for name in ("b.gif", "c.HEIC", "d.mov"):
+        (tmp_path / name).write_bytes(b"x")
+    assert restore(tmp_path, "--in-place").status == 0 and not np.array_equal(pixels(face), before)
+    hint = "(cannot be written in place: use -o OUT)"
+    assert f"Left out: 1 .gif {hint}, 1 .heic {hint}, 1 .mov." in caplog.text
+    face.unlink(), plain.unlink()
+    assert "No images (.png, .jpg" in restore(tmp_path, "--in-place").err
+    named = restore(tmp_path / "b.gif", "--in-place")
+    assert named.status == 2 and "GIF cannot be written" in named.err
+
+
 @pytest.mark.slow
 def test_what_a_restored_image_is_without_is_said_once(restore, face, tmp_path):
     data = face.read_bytes()
