@@ -59,6 +59,7 @@ def _compare(args: argparse.Namespace) -> int:
     options = options_from_args(args)
     choices = CompareGrid(_split_list(args.models), _parse_strengths(args.strengths), _split_list(args.mask_types))
     read_files(args, options, args.photo).raise_if_overwritten(args.output, same_file_key(args.output))
+    formats.check_output_name(args.output)
     format_name = formats.output_format(args.output, "PNG")
     photo = codecs.read(args.photo)
     with progress_reporter(args) as progress:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import PIL
 from PIL import Image, UnidentifiedImageError, features
 
-from ..errors import ImageTooLarge, InputError, is_out_of_memory
+from ..errors import ImageTooLarge, InputError, OutputError, is_out_of_memory
 from ..optional_packages import install_command, parse_version
 from . import bmff
 
@@ -64,6 +64,13 @@ def label(format_name: str) -> str:
 def output_format(path: PurePath, fallback: str) -> str:
     """Return the format of a file name by its suffix. Without a writable one: `fallback`, or PNG if that is read-only."""
     return OUTPUT_SUFFIXES.get(path.suffix.lower(), fallback if fallback in OUTPUT_FORMATS else FALLBACK_FORMAT)
+
+
+def check_output_name(path: PurePath) -> None:
+    """Raise `OutputError` for a name with a suffix of another kind of file. A name without a suffix is allowed."""
+    if path.suffix and path.suffix.lower() not in OUTPUT_SUFFIXES:
+        known = ", ".join(OUTPUT_SUFFIXES)
+        raise OutputError(f"{path}: an image of type {path.suffix} cannot be written. Choose one of {known}.")
 
 
 @lru_cache(maxsize=len(INPUT_FORMATS))

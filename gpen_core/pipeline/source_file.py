@@ -46,9 +46,7 @@ class SourceFile:
 
         If `is_same` (the image did not change) and the format is the same, the original bytes are written."""
         target = local_path(path, OutputError)
-        if target.suffix and target.suffix.lower() not in formats.OUTPUT_SUFFIXES:
-            known = ", ".join(formats.OUTPUT_SUFFIXES)
-            raise OutputError(f"{target}: an image of type {target.suffix} cannot be written. Choose one of {known}.")
+        formats.check_output_name(target)
         format_name = formats.output_format(target, self.format)
         if is_same and self.data and format_name == self.format:
             write_bytes(target, self.data)

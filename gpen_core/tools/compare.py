@@ -15,6 +15,7 @@ from ..faces.blend import Canvas, blur_small_face
 from ..faces.face import Face
 from ..faces.fidelity import keep_input
 from ..faces.postprocess import match_color, tone_and_mask
+from ..faces.select import raise_if_missing
 from ..images.image import RGB8, FloatImage, ImageData, from_array, to_uint8
 from ..options import RestoreOptions
 from ..pipeline.gpen_runner import GPENRunner, parse_auto_model
@@ -63,14 +64,15 @@ def contact_sheet(
     The first cell of a row shows the input, the others one strength each. `restorer` must have all models loaded, in the
     order of the grid (`ModelSet.load`), or `auto` alone. Faces are detected once and run through each network once. All
     cells of a face show the same square, upright, at 320 px. `options.min_identity` is not used, because the columns set the
-    strength. Raises `OptionsError` if no face is selected or the sheet would be too large, and the errors of
-    `FaceRestorer.restore`."""
+    strength. Raises `OptionsError` if no face is selected or the sheet would be too large, `FaceNumberError` if a requested
+    face does not exist, and the errors of `FaceRestorer.restore`."""
     for runner in restorer.models.runners:
         require_restoration(runner.operation, "a comparison")
     options = replace(options or RestoreOptions(), strength=1.0)
     notify = progress or no_progress
     (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)
     chosen = [number for number, face in enumerate(session.faces) if face.reason is None]
+    raise_if_missing(options.faces, len(session.faces), require_all=True)
     row_count = len(chosen) * len(grid.models) * len(grid.mask_types)
     if not chosen:
         raise OptionsError(f"No face to compare: {_skip_reasons(session.faces)}.")

@@ -54,6 +54,7 @@ def test_auto_is_the_default_and_takes_the_network_that_suits_the_face(compare, 
         (("--models", "red-256", "--strengths", "2"), 2, "strength is 2"),
         (("--models", "red-256", "--mask-types", "round"), 2, "mask_type is 'round'"),
         (("--models", "red-256", "--min-face-size", "5000"), 2, "No face to compare"),
+        (("--models", "red-256", "--faces", "0,7"), 1, "there is no face 7: the only face is 0"),
         (("--models", "red-256", "--preserve", "nostrils"), 2, "preserve is 'nostrils'"),
         (("--models", "red-256", "--mask-types", "parse"), 4, "parsing_parsenet.pth"),
         (("--min-identity", "0.5"), 2, "unknown argument: --min-identity"),  # the columns set the strength
@@ -63,6 +64,13 @@ def test_what_cannot_be_is_said_and_nothing_written(compare, face, tmp_path, arg
     ran = compare(face, "-o", tmp_path / "sheet.png", *arguments)
     assert ran.status == status and said in ran.err
     assert file_names(tmp_path) == ["face.png"]
+
+
+@pytest.mark.parametrize("name", ["sheet.heic", "sheet.gif", "sheet.pdf"])
+def test_a_sheet_of_a_format_that_is_not_written_is_refused(compare, face, tmp_path, name):
+    """It would be a PNG with another suffix, which some programs do not open."""
+    ran = compare(face, "-o", tmp_path / name, "--models", "red-256")
+    assert "cannot be written. Choose one of .png, " in ran.err and file_names(tmp_path) == ["face.png"]
 
 
 def test_the_photograph_itself_is_never_overwritten(compare, face):
