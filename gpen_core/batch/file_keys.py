@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 
 from ..files.path_checks import URL_SCHEME
 from . import remote
@@ -18,7 +19,7 @@ def same_file_key(location: Location) -> str:
     Raises `MissingDependency` for a URL whose file system is not installed."""
     if isinstance(location, Url):
         return remote.object_key(location)
-    return _fold_case(os.path.normcase(_real_path(str(location))))
+    return _fold_path(os.path.normcase(_real_path(str(location))))
 
 
 class FileKeyMap:
@@ -38,7 +39,7 @@ class FileKeyMap:
             if len(self._folders) >= MAX_FOLDERS:
                 self._folders.clear()
             self._folders[folder] = _real_path(folder)
-        return _fold_case(os.path.normcase(os.path.join(self._folders[folder], name)))
+        return _fold_path(os.path.normcase(os.path.join(self._folders[folder], name)))
 
 
 def _real_path(path: str) -> str:
@@ -48,5 +49,10 @@ def _real_path(path: str) -> str:
         return os.path.normpath(path)
 
 
-def _fold_case(path: str) -> str:
-    return path.casefold() if sys.platform == "darwin" else path  # file systems on macOS usually ignore case
+def fold_name(name: str) -> str:
+    """Return the same text for names in upper and lower case, and with accents as one character or two."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _fold_path(path: str) -> str:
+    return fold_name(path) if sys.platform == "darwin" else path  # file systems on macOS usually take them for the same

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from ..errors import OptionsError
 from ..files.path_checks import is_folder
+from .file_keys import fold_name
 from .sources import InputItem, image_files
 
 MAX_LISTED = 5
@@ -31,7 +32,7 @@ class PairedFiles:
         if self.path is None or not self._is_folder:
             return self.path
         by_stem, name = self._files_by_stem(self._folder_for(item)), PurePath(item.source).name
-        stem = PurePath(name).stem.casefold()
+        stem = fold_name(PurePath(name).stem)
         if stem not in by_stem:
             if len(self._missing) < MAX_LISTED:
                 self._missing[name] = None
@@ -65,14 +66,15 @@ class PairedFiles:
 def _files_by_stem(folder: Path) -> dict[str, list[Path]]:
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in image_files(folder):
-        by_stem[path.stem.casefold()].append(path)
+        by_stem[fold_name(path.stem)].append(path)
     return dict(by_stem)
 
 
 def _select_file(name: str, candidates: Sequence[Path], option: str) -> Path:
-    """Select the only candidate, or the only one with the image's suffix."""
-    same_kind = [path for path in candidates if path.name.casefold() == name.casefold()]
-    for some in (candidates, same_kind):
+    """Select the only candidate, or the only one with the image's suffix, or the one with exactly its name."""
+    same_kind = [path for path in candidates if fold_name(path.name) == fold_name(name)]
+    same_name = [path for path in candidates if path.name == name]
+    for some in (candidates, same_kind, same_name):
         if len(some) == 1:
             return some[0]
     names = ", ".join(path.name for path in candidates)

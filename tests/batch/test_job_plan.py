@@ -223,6 +223,27 @@ def many(count, *more):
     return [InputItem(f"a/{n}.png", f"{n}.png") for n in range(count)] + [InputItem(*one) for one in more]
 
 
+COMPOSED, DECOMPOSED = "caf\u00e9.png", "cafe\u0301.png"
+
+
+@pytest.mark.parametrize(("system", "count"), [("darwin", 1), ("linux", 2)])
+def test_an_accent_of_one_or_two_characters_is_the_same_file_on_macos(tree, monkeypatch, system, count):
+    monkeypatch.setattr("sys.platform", system)
+    assert len(jobs(many(0, (COMPOSED, COMPOSED), (DECOMPOSED, DECOMPOSED)), None, in_place=True)) == count
+
+
+def test_a_mask_belongs_to_its_image_however_its_accents_are_written(tree):
+    folder = tree / "masks"
+    folder.mkdir()
+    (folder / DECOMPOSED).write_bytes(b"x")
+    (one,) = jobs([InputItem(COMPOSED, COMPOSED)], region_mask=folder)
+    assert one.region_mask == folder / DECOMPOSED
+    if len(list(folder.iterdir())) == 1 and not (folder / COMPOSED).exists():  # of two, the exact name counts
+        (folder / COMPOSED).write_bytes(b"x")
+        (one,) = jobs([InputItem(COMPOSED, COMPOSED)], region_mask=folder)
+        assert one.region_mask == folder / COMPOSED
+
+
 @pytest.mark.parametrize("at_once", [3, 10_000])
 def test_the_first_clash_of_a_long_run_is_named(tree, monkeypatch, at_once):
     monkeypatch.setattr(planning, "BATCH_ROWS", at_once)
