@@ -4,12 +4,13 @@ import json
 import re
 import zlib
 
+import image_files as made
 import numpy as np
 import pytest
 import video_fakes
 import video_files
 from cli_fixtures import file_names, pixels, write_broken_png
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gpen_core.batch import image_io
 from gpen_core.tools.demo import images as demo_pictures
@@ -66,6 +67,19 @@ def test_what_a_numbered_image_is_without_is_said_once(detect, plain, tmp_path):
     assert "C2PA" not in detect(plain).err
     ran = detect(plain, "-o", tmp_path / "out.png")
     assert ran.status == 0 and ran.err.count("C2PA manifest") == 1 and str(plain) in ran.err
+
+
+def test_warnings_about_images_name_them(detect, tmp_path, caplog):
+    """The second is a PNG whose text a JPEG cannot hold."""
+    data = made.encode_image(Image.new("RGB", (64, 48)), "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    first, second = tmp_path / "first.png", tmp_path / "second.jpg"
+    first.write_bytes(data)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "Anna")
+    second.write_bytes(made.encode_image(Image.new("RGB", (64, 48)), "PNG", pnginfo=text))
+    ran = detect(first, second, "-o", tmp_path / "out")
+    assert f"{first}: The EXIF block is damaged; left out." in [record.getMessage() for record in caplog.records]
+    assert f"gpen: {second}: JPEG cannot store PNG text (Author); left out." in ran.err
 
 
 def test_every_kind_of_image_can_be_numbered(detect, astronaut, tmp_path):

@@ -31,6 +31,7 @@ from gpen_core import (
 )
 from gpen_core.images import codecs
 from gpen_core.pipeline.inputs import resize_mask
+from gpen_core.pipeline.source_file import SourceFile, load_encoded
 
 SIZE = 256
 FACE = helpers.make_face((120, 110), 90)
@@ -396,3 +397,13 @@ def test_a_box_that_cannot_be_one_is_explained(red, array):
 def test_a_mask_may_have_either_byte_order(red, array, dtype):
     mask = np.full((SIZE, SIZE), 65535, dtype)
     assert np.array_equal(red(array, region_mask=mask).image, red(array).image)
+
+
+def test_a_saved_file_that_lost_metadata_is_named(tmp_path, caplog):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "Anna")
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png", pnginfo=text)
+    loaded = load_encoded(tmp_path / "a.png")
+    SourceFile.of(loaded).save(tmp_path / "b.jpg", loaded.image, is_same=True)
+    (record,) = caplog.records
+    assert record.getMessage() == f"{tmp_path / 'b.jpg'}: JPEG cannot store PNG text (Author); left out."
