@@ -176,8 +176,16 @@ def open_output(
         options["avoid_negative_ts"] = "disabled"
     url = f"file:{path.absolute()}"  # always a path, even if the name looks like a URL
     container = import_av().open(url, "w", format=format_, container_options=options, **_metadata_options())
-    container.metadata.update({key: value for key, value in (metadata or {}).items() if key.lower() not in FILE_TYPE_TAGS})
+    container.metadata.update(_kept_metadata(metadata or {}))
     return container
+
+
+def _kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata of a file for a new one.
+
+    FFmpeg writes keyed metadata with the date in two places. Since version 9, it reads them as one text, joined by `;`."""
+    kept = {key: value for key, value in metadata.items() if key.lower() not in FILE_TYPE_TAGS}
+    return {key: value.partition(";")[0] if key == "creation_time" else value for key, value in kept.items()}
 
 
 @contextlib.contextmanager

@@ -572,7 +572,8 @@ def test_place_and_camera_of_a_phone_are_kept(tmp_path, suffix):
     through(tmp_path, tmp_path / "a.mov", tmp_path / f"o{suffix}")
     with av.open(str(tmp_path / f"o{suffix}")) as written:
         found = {key.lower(): value for key, value in written.metadata.items()}
-    assert PHONE.items() <= {key: found.get(key.lower()) for key in PHONE}.items()
+    # FFmpeg reads a date that is in two places as one text.
+    assert {key: set(found[key.lower()].split(";")) for key in PHONE} == {key: {value} for key, value in PHONE.items()}
     assert suffix != ".mkv" or "major_brand" not in found
 
 
