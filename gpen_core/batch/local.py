@@ -350,9 +350,9 @@ def _write_file(job: ImageJob, encoded: EncodedImage, result: RestoreResult, rea
     if result.is_changed or is_upscaled or not image_io.is_same_format(job.base, job.target, encoded.format):
         metadata = with_dimensions(encoded.metadata, result.image_data.size) if is_upscaled else encoded.metadata
         restored = EncodedImage(result.image_data, metadata, encoded.format, encoded.lossy)
-        with collect_warnings() as lost:
-            write_bytes(job.target, codecs.encode(restored, format_name, job.quality))
-        return (*read_notes, *lost, *encoded.dropped_note)
+        data, notes = codecs.encode_with_notes(restored, format_name, job.quality)
+        write_bytes(job.target, data)
+        return (*read_notes, *notes)
     if job.target != job.base:  # nothing was restored: copying the file loses nothing
         write_bytes(job.target, encoded.data)  # the bytes that were read; the file may have changed
     return ()

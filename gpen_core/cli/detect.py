@@ -250,12 +250,11 @@ def _write_numbered(job: ImageJob, encoded: EncodedImage, faces: Sequence[Face],
     from ..faces.draw import draw_faces
     from ..images import codecs
     from ..images.image import from_array
-    from ..images.image_warnings import collect_warnings
 
     drawn = codecs.EncodedImage(
         from_array(draw_faces(encoded.image, faces)), encoded.metadata, encoded.format, encoded.lossy
     )
-    with collect_warnings() as lost:
-        write_bytes(job.target, codecs.encode(drawn, format_of(job.target, encoded.format)))
-    for note in (*lost, *encoded.dropped_note):
+    data, notes = codecs.encode_with_notes(drawn, format_of(job.target, encoded.format))
+    write_bytes(job.target, data)
+    for note in notes:
         reporter.note(f"{job.source}: {note}")

@@ -287,6 +287,13 @@ def encode(encoded: EncodedImage, format_name: str, quality: int | None = None) 
     return complete(out.getvalue(), metadata) if complete else out.getvalue()
 
 
+def encode_with_notes(encoded: EncodedImage, format_name: str, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """Do the same as `encode`, and return also notes on the metadata that the file does not keep, instead of warnings."""
+    with collect_warnings() as lost:
+        data = encode(encoded, format_name, quality)
+    return data, (*lost, *encoded.dropped_note)
+
+
 def encode_array(pixels: Pixels, format_name: str, icc: bytes | None = None, quality: int | None = None) -> bytes:
     """Return the bytes of a file with these pixels (see `image.from_array`) and this color profile. WebP is lossy."""
     return encode(EncodedImage(from_array(pixels), Metadata(icc=icc), format_name, lossy=True), format_name, quality)

@@ -14,9 +14,7 @@ from ..files.atomic_write import write_bytes
 from ..files.path_checks import AnyPath, local_path
 from ..images import codecs, formats
 from ..images.codecs import EncodedImage
-from ..images.dropped_metadata import dropped_note
 from ..images.image import ImageData, pil_orientation, to_image_data
-from ..images.image_warnings import collect_warnings
 from ..images.metadata import Metadata, color_profile, read_metadata
 from ..images.resized_metadata import with_upright_dimensions
 from ..images.size_limits import NO_LIMITS, ReadLimits
@@ -51,10 +49,9 @@ class SourceFile:
         if is_same and self.data and format_name == self.format:
             write_bytes(target, self.data)
             return
-        encoded = EncodedImage(image, self.metadata, self.format, self.lossy)
-        with collect_warnings() as lost:
-            write_bytes(target, codecs.encode(encoded, format_name))
-        for note in (*lost, *dropped_note(self.metadata)):
+        data, notes = codecs.encode_with_notes(EncodedImage(image, self.metadata, self.format, self.lossy), format_name)
+        write_bytes(target, data)
+        for note in notes:
             log.warning("%s: %s", target, note)
 
 
