@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..images.image import ImageData, to_uint8
+from ..images.image import RGB8, ImageData, to_uint8
 from .align import align_face, crop_face
 from .face import Landmarks
-
-RGB8 = NDArray[np.uint8]
 
 THUMBNAIL_SIZE = 160  # px
 

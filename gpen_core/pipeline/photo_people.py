@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ..faces.cluster import cluster_photos
 from ..faces.face import Box, Face
 from ..faces.identity import Embedding, FaceEmbedder, embed_with_weight
-from ..faces.thumbnail import RGB8, face_thumbnail
+from ..faces.thumbnail import face_thumbnail
 from ..images import codecs
-from ..images.image import ImageData, from_array, to_rgb8
+from ..images.image import RGB8, ImageData, from_array, to_rgb8
 from ..progress import pluralize
 from .people import DetectFaces, usable_faces
 

@@ -61,24 +61,8 @@ INPUT_FORMATS = (
 """FFmpeg's names of the containers that can be read. Each contains its video itself."""
 INPUT_SUFFIXES = (
     *OUTPUT_FORMATS,
-    *(
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".dv",
-        ".f4v",
-        ".gif",
-        ".h264",
-        ".h265",
-        ".hevc",
-        ".m2v",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".qt",
-    ),
-    *(".vob", ".wmv"),
+    *(".3g2", ".3gp", ".asf", ".dv", ".f4v", ".gif", ".h264", ".h265"),
+    *(".hevc", ".m2v", ".mpeg", ".mpg", ".mts", ".ogv", ".qt", ".vob", ".wmv"),
 )
 """Suffixes by which videos are recognized in folders."""
 INPUT_OPTIONS = {"format_whitelist": ",".join(INPUT_FORMATS), "protocol_whitelist": "none"}

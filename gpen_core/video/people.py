@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import InputError, OutputError, oom_context
 from ..faces.detection.retinaface import Detector
-from ..faces.thumbnail import RGB8, THUMBNAIL_SIZE, face_thumbnail
+from ..faces.thumbnail import THUMBNAIL_SIZE, face_thumbnail
 from ..files.atomic_write import write_bytes
 from ..files.path_checks import AnyPath, exists, local_path
+from ..images.image import RGB8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.identity_models import IdentityModels

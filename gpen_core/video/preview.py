@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..errors import InputError, oom_context
 from ..faces.draw import load_font
 from ..faces.face import faces_text
 from ..files.path_checks import AnyPath
-from ..images.image import ImageData, to_rgb8
+from ..images.image import RGB8, ImageData, to_rgb8
 from ..optional_packages import version_guard
 from ..options import RestoreOptions, VideoOptions
 from ..pipeline.inputs import RestoreInput
@@ -24,8 +23,6 @@ from .check_video import probe_video, raise_if_past_end
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
-
-RGB8 = NDArray[np.uint8]
 
 MAX_WIDTH = 720  # px, of each image
 FONT_SIZE, MARGIN = 18, 8  # px
