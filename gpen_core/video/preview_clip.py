@@ -33,9 +33,9 @@ from .planes import Planes
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMaskLike, open_region_mask
-from .second_pass import make_frame_restorer
 from .threaded_pipeline import ThreadedPipeline
-from .track_people import EmbeddingSource
+from .torch_frame_restorer import frame_restorer_type
+from .track_people import EmbeddingSource, match_people
 from .writer import SegmentWriter, image_to_planes
 
 LABELS = ("Original", "Restored")
@@ -81,12 +81,13 @@ def preview_clip(
     analysis = analyze_frames(reader.frames(), restorer.detector, options, info.rate, replay, count=count)
     embeddings = EmbeddingSource(partial(reader.frames, timestamps=analysis.pts), replay)
     analysis, notes = join_people(analysis, identity, part, embeddings)
+    matches, person_notes = match_people(analysis.tracks, identity, options, embeddings)
     raise_if_faces_missing(options.faces, len(analysis.tracks), info, part)
     if mask is not None:
         mask.check_count(analysis.frame_count, replay.replay)
-    args = (restorer, options, part, info.rate, replay, embeddings, mask, max_memory)
+    args = (restorer, options, part, info.rate, replay, mask, max_memory, None, matches)
     ranges = FrameRanges.from_options(part, info, analysis)
-    frame_restorer, person_notes = make_frame_restorer(analysis, *args, ranges=ranges)
+    frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, *args, ranges=ranges)
     notes += [*person_notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]
     if not isinstance(base_selection(options.faces), str) and part.start != (video.start or 0.0):
         notes.append(

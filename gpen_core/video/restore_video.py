@@ -37,14 +37,13 @@ from .people import analysis_inputs, kept_inputs, load_kept_tracks
 from .probe import VideoInfo
 from .reader import DecodedFrame, FrameReader
 from .region_mask import RegionMask, RegionMaskLike, open_region_mask
-from .second_pass import make_frame_restorer
 from .segments import SegmentExecutor, SegmentResult, SegmentStore, segment_ranges
 from .temporal_filter import FlickerMetric
 from .threaded_pipeline import ThreadedPipeline
 from .timestamps import check_timestamps
 from .torch_frame import images_for_device
-from .torch_frame_restorer import second_pass_images
-from .track_people import EmbeddingSource
+from .torch_frame_restorer import frame_restorer_type, second_pass_images
+from .track_people import EmbeddingSource, match_people
 from .video_result import TrackOutcome, VideoResult
 from .work_dir import WorkDir, cache_key, networks_digest, source_digest, source_state
 from .writer import SegmentWriter
@@ -177,10 +176,12 @@ def _restore(run: _Run, executor: SegmentExecutor | None) -> VideoResult:
 
 
 def _frame_restorer(run: _Run, analysis: VideoAnalysis, embeddings: EmbeddingSource) -> FrameRestorer:
-    ranges = FrameRanges.from_options(run.video, run.info, analysis)
-    args = (run.restorer, run.options, run.video, run.info.rate, run.progress, embeddings, run.region_mask, run.max_memory)
-    frame_restorer, notes = make_frame_restorer(analysis, *args, run.timer, ranges)
+    matches, notes = match_people(analysis.tracks, run.restorer.models.identity, run.options, embeddings)
     run.notes += notes
+    args = (run.info.rate, run.progress, run.region_mask, run.max_memory, run.timer, matches)
+    ranges = FrameRanges.from_options(run.video, run.info, analysis)
+    restorer_type = frame_restorer_type(run.restorer, run.options)
+    frame_restorer = restorer_type.from_analysis(analysis, run.restorer, run.options, run.video, *args, ranges=ranges)
     frame_restorer.prefers_planes = run.encoding.encoder != IMAGE_SEQUENCE
     return frame_restorer
 

@@ -24,9 +24,9 @@ from .join_people import join_people, load_embedder
 from .min_identity import keep_identity
 from .pass_progress import RestoreProgress
 from .region_mask import RegionMask, RegionMaskLike, open_mask
-from .second_pass import make_frame_restorer
 from .threaded_pipeline import ThreadedPipeline
-from .track_people import EmbeddingSource
+from .torch_frame_restorer import frame_restorer_type
+from .track_people import EmbeddingSource, match_people
 
 SAME_IMAGES = "Each call must give the same images from the first one on: return a list, or a new generator."
 Images = Callable[[], Iterable[object]]
@@ -103,9 +103,10 @@ def restore_sequence(
         restorer.read_references(options, progress_replay)
         embeddings = EmbeddingSource(frames_from, progress_replay)
         analysis, notes = join_people(analysis, identity, video, embeddings)
+        matches, person_notes = match_people(analysis.tracks, identity, options, embeddings)
         mask = None if region_mask is None else _region_mask(region_mask, rate, analysis.frame_count)
-        args = (restorer, options, video, rate, progress_replay, embeddings, mask, max_memory)
-        frame_restorer, person_notes = make_frame_restorer(analysis, *args)
+        args = (rate, progress_replay, mask, max_memory, None, matches)
+        frame_restorer = frame_restorer_type(restorer, options).from_analysis(analysis, restorer, options, video, *args)
         for note in [*notes, *person_notes, *keep_identity(frame_restorer, analysis, identity, embeddings)]:
             on_note(note)
         events = RestoreProgress(progress_replay, frame_restorer.face_counts(analysis.frame_count))
