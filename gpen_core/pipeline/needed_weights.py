@@ -40,7 +40,7 @@ def missing_weights(
 
     `model` and `detector` are those of `FaceRestorer.load`. Names that are not in the catalog cannot be downloaded and are
     skipped. Raises `OptionsError` as `needed_networks` does."""
-    options = options or RestoreOptions()
+    options = RestoreOptions.or_default(options)
     folders = models_dirs(models_dir)
     names = [*needed_networks(fspath(model), folders), fspath(detector)]
     if parses_mask(options, device_type) or FACE_PARSER in required_weights(options):

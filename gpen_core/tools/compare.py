@@ -68,7 +68,7 @@ def contact_sheet(
     face does not exist, and the errors of `FaceRestorer.restore`."""
     for runner in restorer.models.runners:
         require_restoration(runner.operation, "a comparison")
-    options = replace(options or RestoreOptions(), strength=1.0)
+    options = replace(RestoreOptions.or_default(options), strength=1.0)
     notify = progress or no_progress
     (session,) = restorer.start_sessions([RestoreInput(image)], options, notify)
     chosen = [number for number, face in enumerate(session.faces) if face.reason is None]

@@ -21,7 +21,7 @@ def output_suffix(source: AnyPath, video: VideoOptions | None = None) -> str:
     It is the video's own suffix if that container can hold all streams and alpha, or else the first of mp4, mkv, mov, ts
     and avi that can. Raises `InputError` if the file is not a video or no single container can hold its streams,
     `OptionsError` for an unavailable codec, and `MissingDependency` without PyAV."""
-    source, video = local_path(source), video or VideoOptions()
+    source, video = local_path(source), VideoOptions.or_default(video)
     info = probe_video(source, video)
     own = [suffix for suffix in OUTPUT_FORMATS if suffix == source.suffix.lower()]
     refused: GpenError | None = None

@@ -89,8 +89,8 @@ def find_people(
     these options, faces are not detected again. `identity`: the embedder for `VideoOptions.join_people`; without it, `auto`
     joins nobody and `on` raises `MissingWeights`. `progress` and errors are those of `restore_video`."""
     options, video, replay = (
-        options or RestoreOptions(),
-        video or VideoOptions(),
+        RestoreOptions.or_default(options),
+        VideoOptions.or_default(video),
         ReplayableProgress(progress or no_progress),
     )
     source = local_path(source)

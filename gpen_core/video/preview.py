@@ -46,7 +46,7 @@ def preview(
     Each frame is restored by itself, without tracking or smoothing, and `faces` selects among the faces of the frame.
     Raises `InputError` for a video of unknown length, and the errors of `restore_video`."""
     restorer.require_restoration("videos")
-    options, video, notify = options or RestoreOptions(), video or VideoOptions(), progress or no_progress
+    options, video, notify = RestoreOptions.or_default(options), VideoOptions.or_default(video), progress or no_progress
     info = probe_video(source, video)
     raise_if_past_end(info, video)
     mask = open_region_mask(region_mask, info, video)

@@ -65,9 +65,9 @@ def preview_clip(
     run. Sound and the other streams of the piece are copied. `on_note` is called with notes on the people of the piece, and
     if face numbers count other people than in a whole run. Other arguments and errors are those of `restore_video`."""
     restorer.require_restoration("videos")
-    source, target, options = local_path(source), local_path(target, OutputError), options or RestoreOptions()
+    source, target, options = local_path(source), local_path(target, OutputError), RestoreOptions.or_default(options)
     replay = ReplayableProgress(progress or no_progress)
-    video = video or VideoOptions()
+    video = VideoOptions.or_default(video)
     info, _ = check_video(source, target, options, video, frame_memory)
     part = _piece(info, video, seconds)
     mask = open_region_mask(region_mask, info, part)

@@ -25,6 +25,7 @@ from gpen_core import (
     VideoOptions,
     crop_faces,
     draw_faces,
+    missing_weights,
     paste_faces,
     restore_sequence,
     restore_video,
@@ -354,6 +355,7 @@ def test_options_that_are_none_are_refused(red, array, tmp_path):
         lambda options: crop_faces(red, [array], options),
         lambda options: list(restore_sequence(red, [array], options)),
         lambda options: restore_video("clip.mp4", tmp_path / "out.mp4", red, options),
+        lambda options: missing_weights("auto", options),
     )
     for wrong, use in product(({"strength": 0.5}, 0.5, VideoOptions()), uses):
         with pytest.raises(OptionsError, match=r"Expected RestoreOptions, got .*: RestoreOptions\(strength=1.0\)"):

@@ -105,7 +105,7 @@ class Detector:
             forward,
             self.scale_range,
             images,
-            options or RestoreOptions(),
+            RestoreOptions.or_default(options),
             boxes or [None] * len(images),
             make_source,
             near,
