@@ -313,7 +313,7 @@ def no_images_text(arguments: Iterable[str], recursive: bool, kind: InputKind = 
 
 
 def _has_inputs_below(folder: str, kind: InputKind, start: int = 0) -> bool:
-    """Whether a folder or its subfolders contain inputs; only its subfolders if `start` is 1."""
+    """Return whether a folder or its subfolders contain inputs. If `start` is 1, only its subfolders count."""
     return any(kind.is_name(name) for _, _, names in islice(os.walk(folder), start, MAX_FOLDERS) for name in names)
 
 

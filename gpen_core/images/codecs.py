@@ -101,7 +101,7 @@ def read(path: Path, max_memory: int | None = None, max_pixels: int | None = Non
 
 
 def decode_file(data: bytes, name: str, max_memory: int | None = None, max_pixels: int | None = None) -> EncodedImage:
-    """Like `read`, from the bytes of the file of this name, which begins errors and warnings."""
+    """Do the same as `read` with the bytes of a file. Errors and warnings begin with its name."""
     with collect_warnings() as found:
         try:
             encoded = decode(data, max_memory, max_pixels)
